@@ -1,0 +1,171 @@
+"""What the core needs from outside, as narrow protocols. Adapters are structural: nobody inherits from these.
+
+Every protocol has at most four methods and belongs to the part of the core that calls it. Backends that fail raise
+`StoreUnavailableError`; everything else that escapes an adapter is a bug.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from chatcore.model import Delta, Outcome, ReplyEvent, Turn
+
+
+class StoreUnavailableError(Exception):
+    """A backend cannot do its work right now."""
+
+
+class Clock(Protocol):
+    """Time and randomness, so that tests move the one and fix the other."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+        ...
+
+    def token_bytes(self, count: int) -> bytes:
+        """Unpredictable bytes."""
+        ...
+
+
+class SessionStore(Protocol):
+    """What is remembered of sessions and their turns (`proxy` calls it)."""
+
+    async def open_turn(self, turn: Turn) -> None:
+        """Record that `turn` was accepted. Runs while n8n already works."""
+        ...
+
+    async def close_turn(self, turn: Turn, outcome: Outcome, content: str) -> None:
+        """Record how the turn ended; when this returns it survives a crash. Runs before `done` leaves."""
+        ...
+
+    async def erase(self, session_id: str) -> None:
+        """Forget everything of the session and keep it dead."""
+        ...
+
+    async def is_erased(self, session_id: str) -> bool:
+        """Tell whether the session was erased."""
+        ...
+
+
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """What a counter says: whether the charge was admitted, what remains, and the waits in seconds.
+
+    `retry_after` is 0 when admitted. `full_after` is when the allowance is whole again.
+    """
+
+    admitted: bool
+    remaining: int
+    retry_after: float
+    full_after: float
+
+
+class CounterStore(Protocol):
+    """Counters behind the rate limits (`ratelimit` calls it). Keys are opaque, at most 200 characters.
+
+    The adapter brings its own clock (Redis uses the server's), so that all who share a counter agree on the time.
+    """
+
+    async def take(self, key: str, interval: float, burst: int) -> Level:
+        """GCRA: admit one cell if the bucket of `burst` cells, refilled one each `interval` seconds, holds one."""
+        ...
+
+    async def give_back(self, key: str, interval: float) -> None:
+        """Undo one `take` that turned out not to count."""
+        ...
+
+    async def count(self, key: str, limit: int, until: float) -> Level:
+        """Count one in a fixed window that ends at `until` (epoch seconds), unless `limit` is reached."""
+        ...
+
+    async def uncount(self, key: str) -> None:
+        """Undo one `count`."""
+        ...
+
+
+class ReplyRecord(Protocol):
+    """One reply's events in order: 1 is the start, then its deltas, then perhaps an error, last the end."""
+
+    turn_key: tuple[str, str]
+    created: float
+    outcome: Outcome | None
+
+    def append(self, deltas: Sequence[Delta]) -> None:
+        """Add text. Raises `Refusal` (`reply_too_large`, `overloaded`) where a bound is reached."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """End the reply; nothing may be added afterwards."""
+        ...
+
+    def read(self, after: int, max_bytes: int) -> Sequence[Delta]:
+        """Give deltas that follow event number `after`, in order, roughly `max_bytes` of text at most."""
+        ...
+
+
+ClaimState = Literal["fresh", "known", "reused", "gone"]
+
+
+class Sink(Protocol):
+    """Where an upstream exchange puts what it reads."""
+
+    def __call__(self, events: Sequence[ReplyEvent]) -> None:
+        """Take events in the order n8n sent them."""
+        ...
+
+
+class Upstream(Protocol):
+    """The n8n webhooks (`proxy` calls it)."""
+
+    async def exchange(self, turn: Turn, sink: Sink) -> None:
+        """Send `turn` once and put every event of the answer into `sink`; returns when the answer has ended.
+
+        A failure is an event (`Failed`, the last one), not an exception. Cancelling closes the connection.
+        """
+        ...
+
+    def tick(self, now: float) -> None:
+        """Let time pass (monotonic seconds): enforce deadlines, release held text, probe an open circuit."""
+        ...
+
+    def available(self, bot: str) -> bool:
+        """Tell whether `bot`'s circuit is closed."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class ClientConnection(Protocol):
+    """What the server tells of the connection a request came by: `scope["extensions"]["chatcore.connection"]`.
+
+    `lost` turns true when the peer is gone; `on_lost` is then called once if set.
+    """
+
+    lost: bool
+    on_lost: Callable[[], None] | None
+
+    def abort(self) -> None:
+        """Drop the connection at once, unsent bytes included."""
+        ...
+
+
+class Lifecycle(Protocol):
+    """What the server asks of the application while it stops (`serve` calls it)."""
+
+    def begin_drain(self) -> None:
+        """Readiness turns 503; everything is still served."""
+        ...
+
+    def refuse_new(self) -> None:
+        """New messages and sessions get 503 `shutting_down`; resume and stop still work."""
+        ...
+
+    async def settle(self, grace_seconds: float) -> None:
+        """Wait for open replies up to the grace, end the rest with an `error` and `done`, wait for their readers."""
+        ...

@@ -1,0 +1,132 @@
+"""Environment -> frozen `Settings`, split by consumer; every fault at once."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+import msgspec
+
+
+class BotSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One n8n webhook: where it is, how to authenticate, and its own limits.
+
+    `url` holds no credentials: they are in `basic_auth`. `allowed_origins` as `CorsSettings.allowed_origins`.
+    """
+
+    name: str
+    url: str
+    basic_auth: tuple[str, str] | None = None
+    api_key: str | None = None
+    api_key_header: str = "X-N8N-API-KEY"
+    allowed_origins: tuple[str, ...] = ()
+    rate_limit_per_minute: int = 60
+    daily_message_limit: int = 0
+    daily_message_limit_per_address: int = 0
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `serve` needs."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a server in a container must listen on all its addresses
+    port: int = 8000
+    max_connections: int = 10000
+    shutdown_delay_seconds: float = 0.0
+    shutdown_grace_seconds: float = 30.0
+    descriptors_wanted: int = 0
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `observe` needs."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "WARNING"
+    format: Literal["text", "json"] = "text"
+
+
+class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `upstream` needs: the bots by name (`default` first) and the time limits in seconds."""
+
+    bots: Mapping[str, BotSettings]
+    connect_timeout_seconds: float = 5.0
+    first_byte_timeout_seconds: float = 600.0
+    idle_timeout_seconds: float = 180.0
+    total_timeout_seconds: float = 600.0
+    show_raw_json: bool = False
+    reply_max_bytes: int = 4194304
+    max_replies_in_flight: int = 2000
+
+
+class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `tokens` needs. `jwt_secrets`: the current one signs, all verify."""
+
+    jwt_secrets: tuple[str, ...]
+    session_secret: str
+    identity_secret: str | None = None
+    session_ttl_hours: float = 24.0
+    session_refresh_days: float = 30.0
+    session_max_days: float = 90.0
+    several_bots: bool = False
+
+
+class CorsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `cors` needs: exact origins and `https://*.example.com` patterns, or `*` alone with `--demo`."""
+
+    allowed_origins: tuple[str, ...] = ()
+    public_url: str | None = None
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ratelimit` and `clientaddr` need."""
+
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    rate_limit_per_minute: int = 60
+    session_rate_limit_per_minute: int = 20
+
+
+class IntakeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `intake` needs."""
+
+    max_message_chars: int = 10000
+    max_body_bytes: int = 262144
+    accept_history: bool = False
+
+
+class ReplySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `live` and the reply log need."""
+
+    max_replies_in_flight: int = 2000
+    reply_keep_seconds: float = 3600.0
+    reply_max_bytes: int = 4194304
+    reply_memory_bytes: int = 268435456
+
+
+class ChallengeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A `siteverify` endpoint that is asked when a session is created."""
+
+    verify_url: str
+    secret: str
+
+
+class OperationsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the routes for operators need. `admin_tokens`: name -> secret."""
+
+    demo_page: bool = True
+    metrics_token: str | None = None
+    admin_tokens: Mapping[str, str] = {}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a main was told, checked."""
+
+    mode: Literal["stateless", "sqlite", "postgres"]
+    demo: bool
+    server: ServerSettings
+    log: LogSettings
+    upstream: UpstreamSettings
+    tokens: TokenSettings
+    cors: CorsSettings
+    limits: LimitSettings
+    intake: IntakeSettings
+    replies: ReplySettings
+    challenge: ChallengeSettings | None
+    operations: OperationsSettings
+    warnings: tuple[str, ...] = ()
