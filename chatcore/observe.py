@@ -3,24 +3,16 @@
 Nothing here ever sees message texts, tokens or whole addresses: the values have no room for them.
 """
 
-import contextvars
 import logging
-import logging.handlers
-import queue
-import sys
 from collections.abc import Callable
 from typing import IO, Any, Literal
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from chatcore import logs
+from chatcore.metrics import Metrics
 from chatcore.model import FinishReason
 from chatcore.settings import LogSettings
-
-request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
-
-QUEUED_LINES = 10_000
-"""Log lines that may wait for a slow reader of standard error; further ones are dropped and counted."""
 
 
 class ServerHappened(msgspec.Struct, frozen=True):
@@ -145,92 +137,6 @@ Happening = (
 )
 Observe = Callable[[Happening], None]
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-
-
-class Metrics:
-    """The Prometheus families. Every label has a bounded set of values: routes, codes and bots are configured."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(namespace="chatcore", registry=self.registry)
-        self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
-        self.refusals = self._counter("refusals", "Requests refused, by error code.", "code")
-        self.request_seconds = self._histogram("request_seconds", "Time until a response ended.", "route")
-        self.replies = self._counter("replies", "Replies that ended.", "bot", "finish_reason")
-        self.reply_errors = self._counter("reply_errors", "Replies that ended with an error.", "bot", "code")
-        self.reply_seconds = self._histogram("reply_seconds", "Time from a message to its reply's end.", "bot")
-        self.first_text_seconds = self._histogram(
-            "first_text_seconds", "Time from a message to its reply's first text.", "bot"
-        )
-        self.messages = self._counter("messages", "Messages accepted.", "bot")
-        self.joined = self._counter("replies_joined", "Readers of a reply that already existed.", "how")
-        self.evicted = self._counter("replies_evicted", "Kept replies dropped early for lack of memory.")
-        self.stalled = self._counter("readers_stalled", "Clients disconnected because they stopped reading.")
-        self.sessions = self._counter("sessions", "Sessions issued, refreshed and erased.", "bot", "what")
-        self.feedback = self._counter("feedback", "Ratings given.", "bot", "rating")
-        self.server = self._counter("server_events", "Transport limits met, and life of the server.", "what")
-        self.crashes = self._counter("crashes", "Unexpected exceptions.", "where")
-        self.lines_dropped = self._counter("log_lines_dropped", "Log lines lost because nobody read them.")
-        self.circuit_open = Gauge(
-            "chatcore_circuit_open", "1 while no connection to n8n is attempted.", ["bot"], registry=self.registry
-        )
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"chatcore_{name}", text, labels, registry=self.registry)
-
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"chatcore_{name}", text, labels, buckets=_SECONDS, registry=self.registry)
-
-    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Register a gauge that is read when it is asked for."""
-        Gauge(f"chatcore_{name}", text, registry=self.registry).set_function(value)
-
-
-class _TextFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(request_id)s %(message)s")
-        self.default_msec_format = "%s.%03d"
-
-
-class _JsonFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.default_time_format = "%Y-%m-%dT%H:%M:%S"
-        self.default_msec_format = "%s.%03d"
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": self.formatTime(record),
-            "level": record.levelname,
-            "request_id": getattr(record, "request_id", "-"),
-            "event": getattr(record, "event", record.name),
-            "message": record.getMessage(),
-        }
-        line.update(getattr(record, "members", {}))
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
-
-
-class _BoundedQueueHandler(logging.handlers.QueueHandler):
-    """Hands lines to a thread, so that a slow reader of standard error never holds the event loop."""
-
-    def __init__(self, lines: "queue.Queue[logging.LogRecord]", dropped: Counter) -> None:
-        super().__init__(lines)
-        self._dropped = dropped
-
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        if not hasattr(record, "request_id"):
-            record.request_id = request_id.get()
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self._dropped.inc()
-
 
 class Observer:
     """Logs and counts. Call it with what happened; `debugging` tells whether `Decided` is worth making."""
@@ -238,20 +144,7 @@ class Observer:
     def __init__(self, settings: LogSettings, stream: IO[str] | None = None) -> None:
         self.metrics = Metrics()
         self.debugging = settings.level == "DEBUG"
-        self._log = logging.getLogger("chatcore")
-        self._log.setLevel(settings.level)
-        self._log.propagate = False
-        output = logging.StreamHandler(stream or sys.stderr)
-        output.setFormatter(_JsonFormatter() if settings.format == "json" else _TextFormatter())
-        lines: queue.Queue[logging.LogRecord] = queue.Queue(QUEUED_LINES)
-        handler = _BoundedQueueHandler(lines, self.metrics.lines_dropped)
-        self._listener = logging.handlers.QueueListener(lines, output)
-        self._log.handlers = [handler]
-        # What libraries say (asyncio's slow callbacks, aiohttp's warnings) takes the same way out.
-        libraries = logging.getLogger()
-        libraries.handlers = [handler]
-        libraries.setLevel(max(logging.WARNING, self._log.level))
-        self._listener.start()
+        self._log, self._listener = logs.start(settings.level, settings.format, self.metrics.lines_dropped, stream)
         self._children: dict[tuple[object, ...], Any] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             ServerHappened: self._server,

@@ -1,0 +1,82 @@
+"""How log lines look (text or JSON) and how they leave: by a bounded queue to a thread, never from the event loop."""
+
+import contextvars
+import logging
+import logging.handlers
+import queue
+import sys
+from typing import IO, Any, Literal
+
+import msgspec
+from prometheus_client import Counter
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+
+QUEUED_LINES = 10_000
+"""Log lines that may wait for a slow reader of standard error; further ones are dropped and counted."""
+
+
+class _TextFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(request_id)s %(message)s")
+        self.default_msec_format = "%s.%03d"
+
+
+class _JsonFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.default_time_format = "%Y-%m-%dT%H:%M:%S"
+        self.default_msec_format = "%s.%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "request_id": getattr(record, "request_id", "-"),
+            "event": getattr(record, "event", record.name),
+            "message": record.getMessage(),
+        }
+        line.update(getattr(record, "members", {}))
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+class _BoundedQueueHandler(logging.handlers.QueueHandler):
+    """Hands lines to a thread, so that a slow reader of standard error never holds the event loop."""
+
+    def __init__(self, lines: "queue.Queue[logging.LogRecord]", dropped: Counter) -> None:
+        super().__init__(lines)
+        self._dropped = dropped
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        if not hasattr(record, "request_id"):
+            record.request_id = request_id.get()
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._dropped.inc()
+
+
+def start(
+    level: str, form: Literal["text", "json"], dropped: Counter, stream: IO[str] | None
+) -> tuple[logging.Logger, logging.handlers.QueueListener]:
+    """Set up the logger `chatcore` and the root logger; the listener's `stop()` writes what is still queued."""
+    log = logging.getLogger("chatcore")
+    log.setLevel(level)
+    log.propagate = False
+    output = logging.StreamHandler(stream or sys.stderr)
+    output.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(QUEUED_LINES)
+    handler = _BoundedQueueHandler(lines, dropped)
+    log.handlers = [handler]
+    # What libraries say (asyncio's slow callbacks, aiohttp's warnings) takes the same way out.
+    libraries = logging.getLogger()
+    libraries.handlers = [handler]
+    libraries.setLevel(max(logging.WARNING, log.level))
+    listener = logging.handlers.QueueListener(lines, output)
+    listener.start()
+    return log, listener
