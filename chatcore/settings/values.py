@@ -1,17 +1,38 @@
-"""Environment -> frozen `Settings`, split by consumer; every fault at once."""
+"""What a main was told, as frozen values, split by consumer. No value shows a secret when it is printed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
+Mode = Literal["stateless", "sqlite", "postgres"]
+RandomBytes = Callable[[int], bytes]
 
-class BotSettings(msgspec.Struct, frozen=True, kw_only=True):
+
+class Discreet(msgspec.Struct, frozen=True):
+    """A value whose fields named in `hidden` are printed as `***`, so that no log or trace shows them."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset()
+
+    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+        """Give the fields as they may be shown."""
+        for field in self.__struct_fields__:
+            value = getattr(self, field)
+            yield field, "***" if value and field in self.hidden else value
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{field}={value!r}" for field, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+
+class BotSettings(Discreet, frozen=True, kw_only=True):
     """One n8n webhook: where it is, how to authenticate, and its own limits.
 
     `url` holds no credentials: they are in `basic_auth`. `allowed_origins` as `CorsSettings.allowed_origins`.
     """
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"basic_auth", "api_key"})
 
     name: str
     url: str
@@ -55,8 +76,10 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_replies_in_flight: int = 2000
 
 
-class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
+class TokenSettings(Discreet, frozen=True, kw_only=True):
     """What `tokens` needs. `jwt_secrets`: the current one signs, all verify."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"jwt_secrets", "session_secret", "identity_secret"})
 
     jwt_secrets: tuple[str, ...]
     session_secret: str
@@ -99,15 +122,19 @@ class ReplySettings(msgspec.Struct, frozen=True, kw_only=True):
     reply_memory_bytes: int = 268435456
 
 
-class ChallengeSettings(msgspec.Struct, frozen=True, kw_only=True):
+class ChallengeSettings(Discreet, frozen=True, kw_only=True):
     """A `siteverify` endpoint that is asked when a session is created."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"secret"})
 
     verify_url: str
     secret: str
 
 
-class OperationsSettings(msgspec.Struct, frozen=True, kw_only=True):
+class OperationsSettings(Discreet, frozen=True, kw_only=True):
     """What the routes for operators need. `admin_tokens`: name -> secret."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"metrics_token", "admin_tokens"})
 
     demo_page: bool = True
     metrics_token: str | None = None
@@ -117,7 +144,7 @@ class OperationsSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a main was told, checked."""
 
-    mode: Literal["stateless", "sqlite", "postgres"]
+    mode: Mode
     demo: bool
     server: ServerSettings
     log: LogSettings
