@@ -1,6 +1,6 @@
 """What a main was told, as frozen values, split by consumer. No value shows a secret when it is printed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, ClassVar, Literal
 
@@ -15,11 +15,13 @@ class Discreet(msgspec.Struct, frozen=True):
 
     hidden: ClassVar[frozenset[str]] = frozenset()
 
-    def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Give the fields as they may be shown."""
+        shown = []
         for field in self.__struct_fields__:
             value = getattr(self, field)
-            yield field, "***" if value and field in self.hidden else value
+            shown.append((field, "***" if value and field in self.hidden else value))
+        return shown
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{field}={value!r}" for field, value in self.__rich_repr__())
