@@ -11,6 +11,9 @@ from chatcore.errors import Refusal
 
 FinishReason = Literal["complete", "stopped", "error"]
 
+TurnKey = tuple[str, str]
+"""What names a reply: session id and message id."""
+
 
 class User(msgspec.Struct, frozen=True, omit_defaults=True):
     """A visitor whom the embedding site vouches for by its `identity_token`."""
@@ -50,7 +53,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     history: list[HistoryEntry] | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> TurnKey:
         """What names this turn's reply: session and message id."""
         return (self.session_id, self.message_id)
 

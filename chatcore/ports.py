@@ -4,12 +4,12 @@ Every protocol has at most four methods and belongs to the part of the core that
 `StoreUnavailableError`; everything else that escapes an adapter is a bug.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
-from chatcore.model import Delta, Outcome, ReplyEvent, Turn
+from chatcore.model import Delta, Outcome, ReplyEvent, Turn, TurnKey
 
 
 class StoreUnavailableError(Exception):
@@ -29,26 +29,6 @@ class Clock(Protocol):
 
     def token_bytes(self, count: int) -> bytes:
         """Unpredictable bytes."""
-        ...
-
-
-class SessionStore(Protocol):
-    """What is remembered of sessions and their turns (`proxy` calls it)."""
-
-    async def open_turn(self, turn: Turn) -> None:
-        """Record that `turn` was accepted. Runs while n8n already works."""
-        ...
-
-    async def close_turn(self, turn: Turn, outcome: Outcome, content: str) -> None:
-        """Record how the turn ended; when this returns it survives a crash. Runs before `done` leaves."""
-        ...
-
-    async def erase(self, session_id: str) -> None:
-        """Forget everything of the session and keep it dead."""
-        ...
-
-    async def is_erased(self, session_id: str) -> bool:
-        """Tell whether the session was erased."""
         ...
 
 
@@ -88,11 +68,15 @@ class CounterStore(Protocol):
 
 
 class ReplyRecord(Protocol):
-    """One reply's events in order: 1 is the start, then its deltas, then perhaps an error, last the end."""
+    """One reply's events in order: number 1 is the start, then its deltas, then perhaps an error, last the end.
 
-    turn_key: tuple[str, str]
+    `watchers` are called after every change, and must be quick. `created` is on the monotonic clock.
+    """
+
+    turn_key: TurnKey
     created: float
     outcome: Outcome | None
+    watchers: set[Callable[[], None]]
 
     def append(self, deltas: Sequence[Delta]) -> None:
         """Add text. Raises `Refusal` (`reply_too_large`, `overloaded`) where a bound is reached."""
@@ -102,26 +86,66 @@ class ReplyRecord(Protocol):
         """End the reply; nothing may be added afterwards."""
         ...
 
-    def read(self, after: int, max_bytes: int) -> Sequence[Delta]:
-        """Give deltas that follow event number `after`, in order, roughly `max_bytes` of text at most."""
+    def read(self, after: int, max_chars: int) -> Sequence[Delta]:
+        """Give the deltas behind event number `after`, about `max_chars` of text at most, at least one if any.
+
+        Raises `Refusal` (`reply_gone`) where they were dropped meanwhile.
+        """
+        ...
+
+    def count(self) -> int:
+        """Tell how many deltas there are."""
         ...
 
 
-ClaimState = Literal["fresh", "known", "reused", "gone"]
+class ReplyLog(Protocol):
+    """Where the replies are kept, in flight and for a while afterwards (`live` calls it)."""
+
+    async def claim(self, turn: Turn) -> ReplyRecord | None:
+        """Make a record for `turn`, or None where its key is taken. Raises `Refusal` (`overloaded`) when full."""
+        ...
+
+    async def find(self, key: TurnKey, text: str | None = None) -> ReplyRecord | None:
+        """Give the record of `key`. Raises `Refusal` (`message_id_reused`) where it was made for another text."""
+        ...
+
+    async def drop(self, key: TurnKey | str) -> None:
+        """Forget the reply of a key, or all replies of a session id."""
+        ...
+
+    def sweep(self, now: float) -> None:
+        """Forget what was kept long enough (monotonic seconds)."""
+        ...
 
 
-class Sink(Protocol):
-    """Where an upstream exchange puts what it reads."""
+class SessionStore(Protocol):
+    """What is remembered of sessions and their turns (`proxy` calls it).
 
-    def __call__(self, events: Sequence[ReplyEvent]) -> None:
-        """Take events in the order n8n sent them."""
+    Opening and closing a turn begin at once; what they give back resolves when it is durable, None means nothing is
+    to be waited for. So the store works while n8n thinks, and a mode without a store costs nothing.
+    """
+
+    def open_turn(self, turn: Turn) -> Awaitable[None] | None:
+        """Record that `turn` was accepted."""
+        ...
+
+    def close_turn(self, turn: Turn, outcome: Outcome, reply: ReplyRecord) -> Awaitable[None] | None:
+        """Record how the turn ended and what `reply` says. `done` leaves when that survives a crash."""
+        ...
+
+    async def erase(self, session_id: str) -> None:
+        """Forget everything of the session and keep it dead."""
+        ...
+
+    async def is_erased(self, session_id: str) -> bool:
+        """Tell whether the session was erased."""
         ...
 
 
 class Upstream(Protocol):
     """The n8n webhooks (`proxy` calls it)."""
 
-    async def exchange(self, turn: Turn, sink: Sink) -> None:
+    async def exchange(self, turn: Turn, sink: Callable[[Sequence[ReplyEvent]], None]) -> None:
         """Send `turn` once and put every event of the answer into `sink`; returns when the answer has ended.
 
         A failure is an event (`Failed`, the last one), not an exception. Cancelling closes the connection.

@@ -1,0 +1,223 @@
+"""Replies in flight: started once, followed by any number of readers, resumable, stoppable.
+
+A reply runs in a task of its own, so that it outlives the request that asked for it. Its events go into a record of
+the reply log; every reader pulls from there at its own pace, so a slow one holds nothing but its place. One tick a
+quarter of a second does what would otherwise be a timer for each wait: heartbeats and stalled readers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+from chatcore.errors import OVERLOADED, SHUTTING_DOWN, Refusal
+from chatcore.model import Delta, Outcome, Turn, TurnKey
+from chatcore.observe import Observe, ReaderStalled
+from chatcore.ports import ClientConnection, Clock, ReplyLog, ReplyRecord
+
+SILENCE_SECONDS = 15.0
+"""After so long without a byte to a reader a heartbeat is due; also when the status is decided at the latest."""
+
+STALL_SECONDS = 60.0
+"""A reader that takes nothing for so long is disconnected; the reply goes on and can be resumed."""
+
+READ_CHARS = 32_768
+"""About how much text a reader is given at once, so that a slow one has little of it in the socket's buffer."""
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection; nobody is there to answer."""
+
+
+class Running:
+    """A reply in flight. `ending` is why it is to end early; `closing` that it has ended and is being saved."""
+
+    __slots__ = ("closing", "ending", "record", "task")
+
+    def __init__(self, record: ReplyRecord) -> None:
+        self.record = record
+        self.task: asyncio.Task[None] | None = None
+        self.ending: Literal["stopped"] | Refusal | None = None
+        self.closing = False
+
+    def end(self, why: Literal["stopped"] | Refusal) -> None:
+        """End the exchange with n8n now, unless it is over already."""
+        if self.ending is None and not self.closing and self.task is not None:
+            self.ending = why
+            self.task.cancel()
+
+
+class Reader:
+    """One reader of one reply; `position` is the number of the last event it was given."""
+
+    __slots__ = ("_connection", "_live", "_pulse", "_waiter", "_whole", "position", "quiet_since", "record", "sending")
+
+    def __init__(
+        self, live: "Live", record: ReplyRecord, after: int, connection: ClientConnection | None, *, whole: bool
+    ) -> None:
+        self._live = live
+        self.record = record
+        self.position = after
+        self._connection = connection
+        self._whole = whole
+        self._waiter: asyncio.Future[None] | None = None
+        self._pulse = False
+        self.quiet_since = live.clock.monotonic()
+        self.sending = False
+
+    def __enter__(self) -> "Reader":
+        """Begin to be told of changes."""
+        self.record.watchers.add(self._changed)
+        self._live.readers.add(self)
+        if self._connection is not None:
+            self._connection.on_lost = self.wake
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop being told."""
+        self.record.watchers.discard(self._changed)
+        self._live.readers.discard(self)
+        if self._connection is not None:
+            self._connection.on_lost = None
+
+    async def next(self) -> Sequence[Delta] | Outcome | None:
+        """Wait for what follows: deltas, the outcome (last), or None after `SILENCE_SECONDS` without either.
+
+        A reader of the whole is given no deltas, only the outcome. Raises `ClientGoneError`, and `Refusal`
+        (`reply_gone`) when the reply was dropped for lack of memory.
+        """
+        record = self.record
+        while True:
+            if self._connection is not None and self._connection.lost:
+                raise ClientGoneError
+            if not self._whole:
+                deltas = record.read(self.position, READ_CHARS)
+                if deltas:
+                    self.position = max(self.position, 1) + len(deltas)
+                    return deltas
+            if record.outcome is not None:
+                return record.outcome
+            if self._pulse:
+                self._pulse = False
+                return None
+            self._waiter = self._live.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def wake(self) -> None:
+        """Look again."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def sent(self) -> None:
+        """Note that the client took something."""
+        self.quiet_since = self._live.clock.monotonic()
+        self.sending = False
+
+    def tick(self, now: float) -> bool:
+        """Let time pass; tells whether the client has stalled and was dropped."""
+        silence = now - self.quiet_since
+        if silence < SILENCE_SECONDS:
+            return False
+        if not self.sending:
+            self.quiet_since = now
+            self._pulse = True
+            self.wake()
+        elif silence >= STALL_SECONDS and self._connection is not None:
+            self.quiet_since = now
+            self._connection.abort()
+            return True
+        return False
+
+    def _changed(self) -> None:
+        if not self._whole or self.record.outcome is not None:
+            self.wake()
+
+
+class Live:
+    """All replies in flight in this process."""
+
+    def __init__(self, log: ReplyLog, max_in_flight: int, clock: Clock, observe: Observe) -> None:
+        self.log = log
+        self.clock = clock
+        self.running: dict[TurnKey, Running] = {}
+        self.readers: set[Reader] = set()
+        self.refusing = False
+        self._max_in_flight = max_in_flight
+        self._observe = observe
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that serves; asked for once."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def admit(self) -> None:
+        """Refuse a new reply while stopping or when too many are in flight."""
+        if self.refusing:
+            raise Refusal(SHUTTING_DOWN, retry_after=5)
+        if len(self.running) >= self._max_in_flight:
+            raise Refusal(OVERLOADED, retry_after=5)
+
+    async def start(self, turn: Turn, converse: Callable[[Turn, Running], Awaitable[None]]) -> ReplyRecord:
+        """Claim the turn's key and let `converse` run for it; or give the record of who was faster."""
+        self.admit()
+        record = await self.log.claim(turn)
+        if record is None:
+            found = await self.log.find(turn.key, turn.text)
+            if found is None:  # dropped between the two questions: as busy as it gets
+                raise Refusal(OVERLOADED, retry_after=1)
+            return found
+        running = Running(record)
+        self.running[turn.key] = running
+        running.task = self.loop.create_task(self._run(turn, running, converse))
+        return record
+
+    def follow(
+        self, record: ReplyRecord, after: int, connection: ClientConnection | None, *, whole: bool = False
+    ) -> Reader:
+        """Give a reader that continues behind event `after`; `whole` for one that wants the end alone."""
+        return Reader(self, record, after, connection, whole=whole)
+
+    async def stop(self, key: TurnKey) -> None:
+        """End a running reply as the visitor wishes; returns when it has ended."""
+        running = self.running.get(key)
+        if running is not None and running.task is not None:
+            running.end("stopped")
+            await asyncio.wait({running.task})
+
+    async def erase(self, session_id: str) -> None:
+        """Stop and drop all replies of a session."""
+        for key in [key for key in self.running if key[0] == session_id]:
+            await self.stop(key)
+        await self.log.drop(session_id)
+
+    def tick(self, now: float) -> None:
+        """Let time pass: heartbeats, stalled readers, replies that were kept long enough."""
+        for reader in tuple(self.readers):
+            if reader.tick(now):
+                self._observe(ReaderStalled())
+        self.log.sweep(now)
+
+    async def settle(self, grace_seconds: float) -> None:
+        """Give running replies the grace, then end them with `shutting_down`; wait until that is saved."""
+        tasks = [running.task for running in self.running.values() if running.task is not None]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=max(grace_seconds, 0))
+        if late:
+            for running in tuple(self.running.values()):
+                running.end(Refusal(SHUTTING_DOWN, "The server was restarted before the reply was complete."))
+            await asyncio.wait(late)
+
+    async def _run(
+        self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]
+    ) -> None:
+        try:
+            await converse(turn, running)
+        finally:
+            del self.running[turn.key]

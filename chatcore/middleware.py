@@ -1,0 +1,128 @@
+"""Around every request, outermost first: Observed (id, clock), Cors (origin), Refusals (any error -> problem+json)."""
+
+from starlette.exceptions import HTTPException
+
+from chatcore.asgi import App, Header, Message, Receive, Scope, Send, Visit, respond, respond_problem, visit_of
+from chatcore.cors import Origins
+from chatcore.errors import INTERNAL_ERROR, NOT_FOUND, Refusal
+from chatcore.live import ClientGoneError
+from chatcore.logs import request_id
+from chatcore.observe import Crashed, Decided, Observer, RequestEnded
+from chatcore.ports import Clock
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
+_PUBLIC = ("/widget/",)
+_OPEN = ("/health", "/metrics", "/openapi.json")
+_ANY_ORIGIN: tuple[Header, ...] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+)
+
+
+class Observed:
+    """Gives each request its id, adds the headers that every answer has, and tells what came of it."""
+
+    def __init__(self, app: App, clock: Clock, observer: Observer) -> None:
+        self._app = app
+        self._clock = clock
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        clock = self._clock
+        visit = Visit(scope, self._fresh_id, clock.monotonic())
+        scope["chatcore.visit"] = visit
+        # Each request has a task of its own, so the variable needs no reset; the reply's task inherits it.
+        request_id.set(visit.request_id)
+
+        async def send_observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+                message["headers"] = [*message["headers"], *visit.headers]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_observed)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "(other)"
+            seconds = clock.monotonic() - visit.started
+            self._observer(RequestEnded(method, visit.route, visit.status, seconds, visit.code))
+
+    def _fresh_id(self) -> str:
+        return self._clock.token_bytes(8).hex()
+
+
+class Cors:
+    """Decides about the origin before anything else happens."""
+
+    def __init__(self, app: App, origins: Origins, observer: Observer) -> None:
+        self._app = app
+        self._origins = origins
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = visit_of(scope)
+        path: str = scope["path"]
+        if path.startswith(_PUBLIC) and scope["method"] in ("GET", "HEAD"):
+            visit.headers.extend(_ANY_ORIGIN)
+        elif not path.startswith(_OPEN):
+            given = visit.given
+            decision = self._origins.decide(given.get(b"origin"), given.get(b"host"))
+            if self._observer.debugging:
+                self._observer(Decided("origin", decision.why))
+            visit.headers.extend(decision.headers)
+            if decision.refusal is not None:
+                await respond_problem(send, visit, decision.refusal)
+                return
+            if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
+                visit.route = "(preflight)"
+                await respond(send, 204, b"", *self._origins.preflight(decision, path, given))
+                return
+        await self._app(scope, receive, send)
+
+
+class Refusals:
+    """Turns what was raised into the answer that the contract names, once."""
+
+    def __init__(self, app: App, observer: Observer) -> None:
+        self._app = app
+        self._observer = observer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = visit_of(scope)
+        try:
+            await self._app(scope, receive, send)
+        except ClientGoneError:
+            visit.code = "client_gone"
+        except Refusal as refusal:
+            await self._answer(send, visit, refusal)
+        except HTTPException as error:  # Starlette's router found no route
+            refusal = Refusal(NOT_FOUND)
+            if error.status_code != NOT_FOUND.status:
+                self._observer(Crashed(visit.route, error))
+                refusal = Refusal(INTERNAL_ERROR)
+            await self._answer(send, visit, refusal)
+        except Exception as error:
+            self._observer(Crashed(visit.route, error))
+            visit.code = INTERNAL_ERROR.code
+            if visit.status:
+                raise  # too late for a status: the server cuts the connection, so nobody takes it for a whole answer
+            await self._answer(send, visit, Refusal(INTERNAL_ERROR))
+
+    async def _answer(self, send: Send, visit: Visit, refusal: Refusal) -> None:
+        if self._observer.debugging:
+            self._observer(Decided("refused", str(refusal.kind.code)))
+        if visit.status:
+            raise refusal
+        await respond_problem(send, visit, refusal)
