@@ -1,5 +1,7 @@
 """Environment -> frozen `Settings`, split by consumer; every fault at once."""
 
+from chatcore.settings.faults import Fault, SettingsError
+from chatcore.settings.load import load
 from chatcore.settings.values import (
     BotSettings,
     ChallengeSettings,
@@ -20,6 +22,7 @@ __all__ = [
     "BotSettings",
     "ChallengeSettings",
     "CorsSettings",
+    "Fault",
     "IntakeSettings",
     "LimitSettings",
     "LogSettings",
@@ -28,6 +31,8 @@ __all__ = [
     "ReplySettings",
     "ServerSettings",
     "Settings",
+    "SettingsError",
     "TokenSettings",
     "UpstreamSettings",
+    "load",
 ]

@@ -1,0 +1,207 @@
+"""Reads everything a main is told, in one pass, and compares what must fit together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from chatcore.settings import bots, keys
+from chatcore.settings.addresses import BIND_HOST, PUBLIC_URL, VERIFY_URL
+from chatcore.settings.faults import SettingsError
+from chatcore.settings.forms import NETWORKS, Form, choice, number, switch, whole
+from chatcore.settings.names import warn_of_unread
+from chatcore.settings.reader import Reader
+from chatcore.settings.sources import Layer, read_env_file
+from chatcore.settings.values import (
+    BotSettings,
+    CorsSettings,
+    IntakeSettings,
+    LimitSettings,
+    LogSettings,
+    Mode,
+    RandomBytes,
+    ReplySettings,
+    ServerSettings,
+    Settings,
+    TokenSettings,
+    UpstreamSettings,
+)
+
+# Listening sockets, logs, the event loop, name look-ups and connections that are about to be refused.
+DESCRIPTORS_BESIDES = 128
+LONGEST_UTF8 = 4
+_DAY_HOURS = 24
+_DAY_SECONDS = 86400
+_N8N_MAX_BODY_BYTES = 16 << 20  # what n8n takes out of the box
+_GIBIBYTE = 1 << 30
+_TEBIBYTE = 1 << 40
+
+_LEVEL: Form[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]] = choice(
+    "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", example="INFO"
+)
+_FORMAT: Form[Literal["text", "json"]] = choice("text", "json", example="json")
+
+N = TypeVar("N", int, float)
+
+
+def load(
+    environ: Mapping[str, str],
+    mode: Mode,
+    *,
+    env_file: Path | None,
+    overrides: Mapping[str, str],
+    random_bytes: RandomBytes,
+    demo: bool = False,
+) -> Settings:
+    """Read and check all settings.
+
+    `overrides` (variable -> value, from options) win over `environ`, that wins over `env_file`, which must exist where
+    it is named. `random_bytes` makes the keys that are not set. Apart from `env_file` and files named by `NAME_FILE`
+    nothing is read. With `demo`, bots have an empty `url` for the caller to fill in.
+    Raises `SettingsError` with every fault.
+    """
+    layers = [Layer("options", overrides), Layer("environment", environ)]
+    file_layer, faults = (None, []) if env_file is None else read_env_file(env_file)
+    reader = Reader(layers if file_layer is None else [*layers, file_layer], faults)
+    settings = _read(reader, mode, random_bytes, demo=demo)
+    warn_of_unread(reader)
+    if reader.faults:
+        raise SettingsError(reader.faults, reader.warnings)
+    return msgspec.structs.replace(settings, warnings=tuple(reader.warnings))
+
+
+def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) -> Settings:
+    all_bots = bots.read(reader, demo=demo)
+    replies = _replies(reader)
+    tokens = _lifetimes(reader, keys.tokens(reader, random_bytes, several_bots=len(all_bots) > 1, demo=demo))
+    challenge = keys.challenge(reader, reader.take("CHALLENGE_VERIFY_URL", VERIFY_URL, default=None))
+    operations = keys.operations(reader, demo_page=reader.take("DEMO_PAGE", switch(example=True), default=True))
+    api_keys = [(bots.variable("N8N_API_KEY", bot.name), bot.api_key) for bot in all_bots.values()]
+    keys.refuse_equal(reader, tokens, challenge, operations, api_keys)
+    return Settings(
+        mode=mode,
+        demo=demo,
+        server=_server(reader, replies),
+        log=_log(reader),
+        upstream=_upstream(reader, all_bots, replies),
+        tokens=tokens,
+        cors=_cors(reader, all_bots),
+        limits=_limits(reader, all_bots),
+        intake=_intake(reader),
+        replies=replies,
+        challenge=challenge,
+        operations=operations,
+    )
+
+
+def _server(reader: Reader, replies: ReplySettings) -> ServerSettings:
+    connections = reader.take("MAX_CONNECTIONS", whole(1, 1_000_000, 10000), default=10000)
+    return ServerSettings(
+        host=reader.take("API_HOST", BIND_HOST, default=ServerSettings().host),
+        port=reader.take("API_PORT", whole(0, 65535, 8000), default=8000),
+        max_connections=connections,
+        shutdown_delay_seconds=reader.take("SHUTDOWN_DELAY_SECONDS", number(0, 3600, 10), default=0.0),
+        shutdown_grace_seconds=reader.take("SHUTDOWN_GRACE_SECONDS", number(0, _DAY_SECONDS, 30), default=30.0),
+        descriptors_wanted=connections + replies.max_replies_in_flight + DESCRIPTORS_BESIDES,
+    )
+
+
+def _log(reader: Reader) -> LogSettings:
+    return LogSettings(
+        level=reader.take("LOG_LEVEL", _LEVEL, default="WARNING"),
+        format=reader.take("LOG_FORMAT", _FORMAT, default="text"),
+    )
+
+
+def _upstream(reader: Reader, all_bots: Mapping[str, BotSettings], replies: ReplySettings) -> UpstreamSettings:
+    name = "N8N_TOTAL_TIMEOUT_SECONDS"
+    total = reader.take(name, number(0.01, _DAY_SECONDS, 600), default=600.0)
+
+    def seconds(part: str, default: float) -> float:
+        value = reader.take(part, number(0.01, _DAY_SECONDS, default), default=default)
+        return _at_most(reader, part, value, (name, total))
+
+    return UpstreamSettings(
+        bots=all_bots,
+        connect_timeout_seconds=seconds("N8N_CONNECT_TIMEOUT_SECONDS", 5.0),
+        first_byte_timeout_seconds=seconds("N8N_FIRST_BYTE_TIMEOUT_SECONDS", 600.0),
+        idle_timeout_seconds=seconds("N8N_IDLE_TIMEOUT_SECONDS", 180.0),
+        total_timeout_seconds=total,
+        show_raw_json=reader.take("SHOW_RAW_JSON", switch(example=True), default=False),
+        reply_max_bytes=replies.reply_max_bytes,
+        max_replies_in_flight=replies.max_replies_in_flight,
+    )
+
+
+def _lifetimes(reader: Reader, tokens: TokenSettings) -> TokenSettings:
+    days = reader.take("SESSION_MAX_DAYS", number(0.001, 3650, 90), default=90.0)
+    hours = reader.take("SESSION_TTL_HOURS", number(0.001, 3650 * _DAY_HOURS, 24), default=24.0)
+    refresh = reader.take("SESSION_REFRESH_DAYS", number(0, 3650, 30), default=30.0)
+    return msgspec.structs.replace(
+        tokens,
+        session_ttl_hours=_at_most(reader, "SESSION_TTL_HOURS", hours, ("SESSION_MAX_DAYS", days), _DAY_HOURS),
+        session_refresh_days=_at_most(reader, "SESSION_REFRESH_DAYS", refresh, ("SESSION_MAX_DAYS", days)),
+        session_max_days=days,
+    )
+
+
+def _cors(reader: Reader, all_bots: Mapping[str, BotSettings]) -> CorsSettings:
+    every = dict.fromkeys(origin for bot in all_bots.values() for origin in bot.allowed_origins)
+    return CorsSettings(
+        allowed_origins=("*",) if "*" in every else tuple(every),
+        public_url=reader.take("PUBLIC_URL", PUBLIC_URL, default=None),
+    )
+
+
+def _limits(reader: Reader, all_bots: Mapping[str, BotSettings]) -> LimitSettings:
+    proxies = reader.take("TRUSTED_PROXIES", NETWORKS, default=NETWORKS.parse("127.0.0.1,::1"))
+    if any(network.prefixlen == 0 for network in proxies):
+        reader.warn("TRUSTED_PROXIES trusts every address, so visitors can choose the address they are limited by.")
+    return LimitSettings(
+        trusted_proxies=proxies,
+        rate_limit_per_minute=all_bots[bots.DEFAULT].rate_limit_per_minute,
+        session_rate_limit_per_minute=reader.take("SESSION_RATE_LIMIT_PER_MINUTE", bots.RATE, default=20),
+    )
+
+
+def _intake(reader: Reader) -> IntakeSettings:
+    chars = reader.take("MAX_MESSAGE_CHARS", whole(1, 1_000_000, 10000), default=10000)
+    size = reader.take("MAX_BODY_BYTES", whole(1, _N8N_MAX_BODY_BYTES, 262144), default=262144)
+    if size < chars * LONGEST_UTF8:
+        reader.warn(
+            f"MAX_BODY_BYTES ({size}) does not hold every message of MAX_MESSAGE_CHARS ({chars}): "
+            f"a character may take {LONGEST_UTF8} bytes."
+        )
+    return IntakeSettings(
+        max_message_chars=chars,
+        max_body_bytes=size,
+        accept_history=reader.take("ACCEPT_HISTORY", switch(example=True), default=False),
+    )
+
+
+def _replies(reader: Reader) -> ReplySettings:
+    memory = reader.take("REPLY_MEMORY_BYTES", whole(1, _TEBIBYTE, 256 << 20), default=256 << 20)
+    largest = reader.take("REPLY_MAX_BYTES", whole(1, _GIBIBYTE, 4 << 20), default=4 << 20)
+    return ReplySettings(
+        max_replies_in_flight=reader.take("MAX_REPLIES_IN_FLIGHT", whole(1, 1_000_000, 2000), default=2000),
+        reply_keep_seconds=reader.take("REPLY_KEEP_SECONDS", number(0, 30 * _DAY_SECONDS, 3600), default=3600.0),
+        reply_max_bytes=_at_most(reader, "REPLY_MAX_BYTES", largest, ("REPLY_MEMORY_BYTES", memory)),
+        reply_memory_bytes=memory,
+    )
+
+
+def _at_most(reader: Reader, name: str, value: N, other: tuple[str, N], per_unit: int = 1) -> N:
+    """Hold `value` to the `other` setting, of which one unit is `per_unit` of this one's.
+
+    A default gives way in silence; what was set is refused.
+    """
+    bound_name, bound = other
+    limit = bound * per_unit
+    if value <= limit:
+        return value
+    if name in reader.given and not reader.is_faulty(bound_name):
+        enough = f"{bound_name}={-(-value // per_unit):.0f}"
+        problem = f"is more than {bound_name} ({bound:g}) allows, so it would never be reached"
+        reader.refuse(name, problem, f"{limit:g} or less, or a larger {bound_name}", enough, f"{value:g}")
+    return limit
