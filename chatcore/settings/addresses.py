@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import msgspec
 
 from chatcore.settings.faults import BadValueError, shown_url
-from chatcore.settings.forms import Form
+from chatcore.settings.forms import Form, entries
 
 # RFC 3986 section 2: all characters a URI may hold.
 _URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)
@@ -177,16 +177,17 @@ def origins(*, everybody: bool) -> Form[tuple[str, ...]]:
     """Accept exact origins and `https://*.example.com`, comma separated; with `everybody` also `*` alone."""
 
     def parse(text: str) -> tuple[str, ...]:
-        parts = [part for part in (piece.strip() for piece in text.split(",")) if part]
-        if "*" in parts:
-            if not everybody:
-                raise BadValueError("allows every website, which only --demo may", shown="*")
-            if len(parts) > 1:
-                raise BadValueError("has * beside other origins", shown="*")
-            return ("*",)
-        return tuple(dict.fromkeys(_origin(part) for part in parts))
+        found = entries(text, one)
+        if "*" in found and len(found) > 1:
+            raise BadValueError("has * beside other origins", shown="*")
+        return found
 
-    expected = (
-        "origins as browsers send them, scheme://host[:port], comma separated; https://*.example.com for subdomains"
-    )
+    def one(text: str) -> str:
+        if text != "*":
+            return _origin(text)
+        if not everybody:
+            raise BadValueError("allows every website, which only --demo may", shown="*")
+        return text
+
+    expected = "origins, scheme://host[:port], comma separated; https://*.example.com for subdomains"
     return Form(parse, expected, "https://www.example.com,https://*.example.org")

@@ -50,7 +50,7 @@ def variable(prefix: str, bot: str) -> str:
 
 
 def _bot(reader: Reader, common: BotSettings, suffix: str, per_address: int | None, *, demo: bool) -> BotSettings:
-    address = WebAddress("") if demo else _address(reader, f"N8N_WEBHOOK_URL{suffix}")
+    address = _unused(reader, f"N8N_WEBHOOK_URL{suffix}") if demo else _address(reader, f"N8N_WEBHOOK_URL{suffix}")
     name = suffix[1:].lower() or DEFAULT
     key, allowed, rate, daily = (
         common.api_key,
@@ -81,6 +81,14 @@ def _bot(reader: Reader, common: BotSettings, suffix: str, per_address: int | No
         daily_message_limit=daily,
         daily_message_limit_per_address=(max(1, daily // 10) if daily else 0) if per_address is None else per_address,
     )
+
+
+def _unused(reader: Reader, name: str) -> WebAddress:
+    for written in (name, f"{name}_FILE"):
+        reader.asked.add(written)
+        if reader.is_set(written):
+            reader.warn(f"{written} is not used: with --demo a stand-in answers in the place of n8n.")
+    return WebAddress("")
 
 
 def _address(reader: Reader, name: str) -> WebAddress:

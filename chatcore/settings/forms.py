@@ -36,7 +36,8 @@ _TAKEN_HEADERS = frozenset(
 class Form(Generic[T]):
     """How a text becomes a value, and how to tell people what it should be.
 
-    `parse` raises `BadValueError` or `BadEntriesError`. `shows` says what of a wrong value may be told; `file`: may it come by NAME_FILE.
+    `parse` raises `BadValueError` or `BadEntriesError`. `shows` says what of a wrong value may be told, `file` whether
+    the value may come by NAME_FILE.
     """
 
     parse: Callable[[str], T]

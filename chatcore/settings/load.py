@@ -1,6 +1,7 @@
 """Reads everything a main is told, in one pass, and compares what must fit together."""
 
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -36,6 +37,7 @@ _DAY_SECONDS = 86400
 _N8N_MAX_BODY_BYTES = 16 << 20  # what n8n takes out of the box
 _GIBIBYTE = 1 << 30
 _TEBIBYTE = 1 << 40
+_MANY = 1000
 
 _LEVEL: Form[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]] = choice(
     "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", example="INFO"
@@ -201,7 +203,12 @@ def _at_most(reader: Reader, name: str, value: N, other: tuple[str, N], per_unit
     if value <= limit:
         return value
     if name in reader.given and not reader.is_faulty(bound_name):
-        enough = f"{bound_name}={-(-value // per_unit):.0f}"
-        problem = f"is more than {bound_name} ({bound:g}) allows, so it would never be reached"
-        reader.refuse(name, problem, f"{limit:g} or less, or a larger {bound_name}", enough, f"{value:g}")
+        enough = f"{bound_name}={_plain(value / per_unit)}"
+        problem = f"is more than {bound_name} ({_plain(bound)}) allows, so it would never be reached"
+        reader.refuse(name, problem, f"{_plain(limit)} or less, or a larger {bound_name}", enough, _plain(value))
     return limit
+
+
+def _plain(value: float) -> str:
+    """Write a number as a setting would be written: rounded up to whole ones where it has many digits."""
+    return str(ceil(value)) if value >= _MANY or value == ceil(value) else f"{value:.3f}".rstrip("0")

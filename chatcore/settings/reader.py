@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from chatcore.settings.faults import BadValueError, Fault, shown_text, shown_url
+from chatcore.settings.faults import BadEntriesError, BadValueError, Fault, shown_text, shown_url
 from chatcore.settings.forms import Form
 from chatcore.settings.sources import Found, Layer, checked, find
 
@@ -39,6 +39,9 @@ class Reader:
         except BadValueError as error:
             self.faults.append(_fault(name, form, error, found))
             return default
+        except BadEntriesError as error:
+            self.faults.extend(_fault(name, form, entry, found) for entry in error.errors)
+            return default
         self.given[name] = found.source
         return value
 
@@ -53,7 +56,7 @@ class Reader:
 
     def is_faulty(self, name: str) -> bool:
         """Tell whether `name` was refused already."""
-        return any(fault.variable == name for fault in self.faults)
+        return any(fault.variable in {name, f"{name}_FILE"} for fault in self.faults)
 
     def refuse(self, variable: str, problem: str, expected: str, example: str, value: str | None = None) -> None:
         """Add a fault that only shows once several settings are compared. `value` holds no secret."""
@@ -68,6 +71,14 @@ class Reader:
 
 
 def _fault(name: str, form: Form[T], error: BadValueError, found: Found | None) -> Fault:
+    if error.of_file:
+        return Fault(
+            variable=f"{name}_FILE",
+            value=error.shown or None,
+            problem=error.problem,
+            expected="the path of a readable UTF-8 file that holds the value and nothing else",
+            example=f"{name}_FILE=/run/secrets/{name.lower()}",
+        )
     if error.shown is not None:
         value = error.shown or None
     elif found is None or form.shows == "nothing":
@@ -90,7 +101,8 @@ def pasteable(name: str, found: Found | None = None) -> str:
 
     A `.env` file is read, not run, so the line for it lets the shell write the value.
     """
-    secret = "$(python3 -c 'import secrets; print(secrets.token_hex(32))')"  # noqa: S105 - a command, not a secret
+    named = "anna:" if name.startswith("ADMIN_TOKENS") else ""
+    line = f"{name}={named}$(python3 -c 'import secrets; print(secrets.token_hex(32))')"
     if found is None or found.source == "environment":
-        return f"export {name}={secret}"
-    return f'echo "{name}={secret}" >> .env'
+        return f"export {line}"
+    return f'echo "{line}" >> .env'

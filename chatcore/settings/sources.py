@@ -57,7 +57,7 @@ def find(layers: Sequence[Layer], name: str, *, file: bool) -> Found | None:
         if text is None and path is None:
             continue
         if text and path:
-            raise BadValueError(f"{name} and {name}_FILE are both set; keep one of them", shown="")
+            raise BadValueError(f"is set, and so is {name}; keep one of them", shown="", of_file=True)
         if path:
             return _found_in_file(name, path)
         source = OPTIONS.get(name, layer.source) if layer.source == "options" else layer.source
@@ -83,14 +83,14 @@ def checked(text: str, *, secret: bool) -> str:
 
 
 def _found_in_file(name: str, path: str) -> Found:
-    where = f"the file that {name}_FILE names"
     try:
         text = _text_of(Path(path)).rstrip("\r\n")
     except BadValueError as error:
-        raise BadValueError(f"{where} {error.problem}", shown=shown_path(path) or "") from None
+        problem = f"names a file that {error.problem}"
+        raise BadValueError(problem, shown=shown_path(path) or "", of_file=True) from None
     if not text.strip():
-        raise BadValueError(f"{where} is empty", shown=shown_path(path) or "")
-    return Found(text, where)
+        raise BadValueError("names a file that is empty", shown=shown_path(path) or "", of_file=True)
+    return Found(text, f"the file that {name}_FILE names")
 
 
 def _text_of(path: Path) -> str:
