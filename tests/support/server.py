@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 ROOT = Path(__file__).parent.parent.parent
 JWT_SECRET = "tests-sign-sessions-with-these-bytes"
 N8N_SECRET = "tests-sign-for-n8n-with-these-bytes!"
-KEPT_FROM_OUTSIDE = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "SYSTEMROOT")
+KEPT_FROM_OUTSIDE = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
 
 
 class ServerFailedError(Exception):
@@ -72,7 +72,6 @@ class ChatServer:
             "RATE_LIMIT_PER_MINUTE": "100000",
             "SESSION_RATE_LIMIT_PER_MINUTE": "100000",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE"),
         }
         values |= wanted
         return {name: value for name, value in values.items() if value is not None}
