@@ -156,11 +156,16 @@ class Live:
             self._loop = asyncio.get_running_loop()
         return self._loop
 
+    @property
+    def full(self) -> bool:
+        """Whether another reply would be refused."""
+        return len(self.running) >= self._max_in_flight
+
     def admit(self) -> None:
         """Refuse a new reply while stopping or when too many are in flight."""
         if self.refusing:
             raise Refusal(SHUTTING_DOWN, retry_after=5)
-        if len(self.running) >= self._max_in_flight:
+        if self.full:
             raise Refusal(OVERLOADED, retry_after=5)
 
     async def start(self, turn: Turn, converse: Callable[[Turn, Running], Awaitable[None]]) -> ReplyRecord:
@@ -214,9 +219,7 @@ class Live:
                 running.end(Refusal(SHUTTING_DOWN, "The server was restarted before the reply was complete."))
             await asyncio.wait(late)
 
-    async def _run(
-        self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]
-    ) -> None:
+    async def _run(self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]) -> None:
         try:
             await converse(turn, running)
         finally:

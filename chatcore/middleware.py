@@ -4,7 +4,7 @@ from starlette.exceptions import HTTPException
 
 from chatcore.asgi import App, Header, Message, Receive, Scope, Send, Visit, respond, respond_problem, visit_of
 from chatcore.cors import Origins
-from chatcore.errors import INTERNAL_ERROR, NOT_FOUND, Refusal
+from chatcore.errors import INTERNAL_ERROR, NOT_FOUND, ORIGIN_NOT_ALLOWED, Refusal
 from chatcore.live import ClientGoneError
 from chatcore.logs import request_id
 from chatcore.observe import Crashed, Decided, Observer, RequestEnded
@@ -74,17 +74,22 @@ class Cors:
             visit.headers.extend(_ANY_ORIGIN)
         elif not path.startswith(_OPEN):
             given = visit.given
-            decision = self._origins.decide(given.get(b"origin"), given.get(b"host"))
+            origin = given.get(b"origin")
+            if origin is not None and len(given) != len(scope["headers"]):
+                origin = b", ".join(value for name, value in scope["headers"] if name == b"origin")
+            decision = self._origins.decide(origin, given.get(b"host"))
             if self._observer.debugging:
-                self._observer(Decided("origin", decision.why))
-            visit.headers.extend(decision.headers)
-            if decision.refusal is not None:
-                await respond_problem(send, visit, decision.refusal)
+                said = "no Origin, served" if origin is None else "allowed" if decision.served else "not allowed"
+                self._observer(Decided("origin", said))
+            if not decision.served:
+                visit.headers.extend(decision.headers)
+                await respond_problem(send, visit, Refusal(ORIGIN_NOT_ALLOWED))
                 return
             if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
                 visit.route = "(preflight)"
-                await respond(send, 204, b"", *self._origins.preflight(decision, path, given))
+                await respond(send, 204, b"", *self._origins.preflight(decision, None))
                 return
+            visit.headers.extend(decision.headers)
         await self._app(scope, receive, send)
 
 
@@ -108,11 +113,10 @@ class Refusals:
         except Refusal as refusal:
             await self._answer(send, visit, refusal)
         except HTTPException as error:  # Starlette's router found no route
-            refusal = Refusal(NOT_FOUND)
-            if error.status_code != NOT_FOUND.status:
+            found = error.status_code != NOT_FOUND.status
+            if found:
                 self._observer(Crashed(visit.route, error))
-                refusal = Refusal(INTERNAL_ERROR)
-            await self._answer(send, visit, refusal)
+            await self._answer(send, visit, Refusal(INTERNAL_ERROR if found else NOT_FOUND))
         except Exception as error:
             self._observer(Crashed(visit.route, error))
             visit.code = INTERNAL_ERROR.code

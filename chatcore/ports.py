@@ -187,7 +187,7 @@ class Lifecycle(Protocol):
         ...
 
     def refuse_new(self) -> None:
-        """New messages and sessions get 503 `shutting_down`; resume and stop still work."""
+        """New messages get 503 `shutting_down`; resume and stop still work."""
         ...
 
     async def settle(self, grace_seconds: float) -> None:

@@ -5,23 +5,25 @@ up (n8n 2.41). Deadlines are kept by `tick`, not by a timer for every read.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from chatcore import __version__
 from chatcore.circuit import Circuit
 from chatcore.errors import (
-    UPSTREAM_ERROR,
+    OVERLOADED,
     UPSTREAM_INVALID,
     UPSTREAM_TIMEOUT,
     UPSTREAM_UNAVAILABLE,
     Kind,
     Refusal,
 )
-from chatcore.model import Failed, HistoryEntry, ReplyEvent, Turn, User
+from chatcore.model import Delta, Failed, ReplyEvent, Turn
+from chatcore.n8n_request import Webhook
 from chatcore.observe import CircuitChanged, Decided, Observer
 from chatcore.ports import Clock
 from chatcore.settings import BotSettings, ChallengeSettings, UpstreamSettings
@@ -38,52 +40,21 @@ CHALLENGE_BYTES = 65_536
 Sink = Callable[[Sequence[ReplyEvent]], None]
 
 
-class _Context(msgspec.Struct, omit_defaults=True):
-    """What the server alone may say; the workflow can rely on it."""
-
-    message_id: str
-    received_at: str
-    origin: str | None = None
-    page_url: str | None = None
-    user: User | None = None
-
-
-class _Message(msgspec.Struct, omit_defaults=True, rename={"session_id": "sessionId", "chat_input": "chatInput"}):
-    """The body n8n gets, in the names of its chat nodes."""
-
-    action: str
-    session_id: str
-    chat_input: str
-    context: _Context
-    metadata: dict[str, object] | None = None
-    history: list[HistoryEntry] | None = None
-
-
 class _Bot:
-    """One webhook, with all that does not change from request to request."""
+    """One webhook and whether it can be reached."""
 
     def __init__(self, settings: BotSettings) -> None:
         self.name = settings.name
+        self.webhook = Webhook(settings)
         self.url = URL(settings.url, encoded=True)
         self.circuit = Circuit()
-        self.headers = {
-            "Accept": "application/json, text/event-stream, text/plain, */*;q=0.5",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-            "User-Agent": f"chatcore/{__version__}",
-        }
-        self.bearer = True
-        if settings.basic_auth is not None:
-            user, password = settings.basic_auth
-            self.headers["Authorization"] = aiohttp.encode_basic_auth(user, password)
-            self.bearer = False
-        if settings.api_key is not None:
-            self.headers[settings.api_key_header] = settings.api_key
-            self.bearer = self.bearer and settings.api_key_header.lower() != "authorization"
 
 
 class _Exchange:
-    """One request under way, as `tick` sees it. `cut` is set before its task is cancelled by us."""
+    """One request under way, as `tick` sees it. `cut` is set before its task is cancelled by us.
+
+    A cut of `told` means that the decoder's last event was delivered and only the connection is left to close.
+    """
 
     __slots__ = ("cut", "decoder", "first_by", "last_read", "sink", "task", "total_by")
 
@@ -94,19 +65,37 @@ class _Exchange:
         self.total_by = total_by
         self.last_read: float | None = None
         self.decoder: Decoder | None = None
-        self.cut: Failed | Refusal | None = None
+        self.cut: Failed | Refusal | Literal["told"] | None = None
 
-    def end(self, why: Failed | Refusal) -> None:
+    @property
+    def held(self) -> int:
+        """Bytes that were read and are not text yet."""
+        return 0 if self.decoder is None else self.decoder.buffered
+
+    def end(self, why: Failed | Refusal | Literal["told"]) -> None:
         if self.cut is None:
             self.cut = why
             self.task.cancel()
+
+    def release_held(self, now: float) -> None:
+        """Give the text that the decoder still held back, where the exchange ends before its answer does."""
+        if self.decoder is None or self.decoder.finished:
+            return
+        deltas = [event for event in self.decoder.close(now, complete=False) if isinstance(event, Delta)]
+        if deltas:
+            with contextlib.suppress(Refusal):  # no room for it: the reply ends either way
+                self.sink(deltas)
 
 
 class N8nUpstream:
     """All bots' webhooks behind one pool of connections."""
 
-    def __init__(self, settings: UpstreamSettings, tokens: Tokens, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, memory_bytes: int, tokens: Tokens, clock: Clock, observer: Observer
+    ) -> None:
+        """`memory_bytes` bounds what all exchanges hold undecoded; beyond it the largest ends with `overloaded`."""
         self._settings = settings
+        self._memory_bytes = memory_bytes
         self._tokens = tokens
         self._clock = clock
         self._observer = observer
@@ -114,7 +103,6 @@ class N8nUpstream:
         self._active: set[_Exchange] = set()
         self._probes: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
-        self._encode = msgspec.json.Encoder().encode
 
     def available(self, bot: str) -> bool:
         """Tell whether `bot`'s circuit is closed."""
@@ -143,12 +131,13 @@ class N8nUpstream:
         try:
             failed = await self._converse(bot, turn, exchange)
         except asyncio.CancelledError:
+            exchange.release_held(self._clock.monotonic())
             if exchange.cut is None:
                 raise
             task.uncancel()
             if isinstance(exchange.cut, Refusal):
                 raise exchange.cut from None
-            failed = exchange.cut
+            failed = None if exchange.cut == "told" else exchange.cut
         finally:
             self._active.discard(exchange)
         if failed is not None:
@@ -156,8 +145,12 @@ class N8nUpstream:
 
     def tick(self, now: float) -> None:
         """Let time pass: deadlines, held text, probes."""
+        held = 0
         for exchange in tuple(self._active):
             self._tick_exchange(exchange, now)
+            held += exchange.held
+        if held > self._memory_bytes:
+            max(self._active, key=lambda exchange: exchange.held).end(Refusal(OVERLOADED, retry_after=5))
         for bot in self._bots.values():
             if bot.circuit.probe_due(now):
                 probe = asyncio.get_running_loop().create_task(self._probe(bot))
@@ -197,9 +190,10 @@ class N8nUpstream:
 
     async def _converse(self, bot: _Bot, turn: Turn, exchange: _Exchange) -> Failed | None:
         """Send the request and read the answer; gives the failure that the decoder has not told."""
+        token = self._tokens.for_n8n(turn.session_id, turn.message_id)
         try:
             response = await self._client().post(
-                bot.url, data=self._body(turn), headers=self._headers(bot, turn), allow_redirects=False
+                bot.url, data=bot.webhook.body(turn), headers=bot.webhook.headers(token), allow_redirects=False
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             if bot.circuit.failed(self._clock.monotonic()):
@@ -208,7 +202,9 @@ class N8nUpstream:
         except aiohttp.ClientResponseError as error:
             return _failed(UPSTREAM_INVALID, f"not HTTP: {type(error).__name__}")
         except (aiohttp.ClientError, OSError) as error:
-            return _failed(UPSTREAM_UNAVAILABLE, f"the connection ended before the answer began: {type(error).__name__}")
+            return _failed(
+                UPSTREAM_UNAVAILABLE, f"the connection ended before the answer began: {type(error).__name__}"
+            )
         bot.circuit.connected()
         try:
             return await self._read(response, exchange)
@@ -263,10 +259,8 @@ class N8nUpstream:
             except Refusal as refusal:
                 exchange.end(refusal)
                 return
-            if decoder.finished and exchange.cut is None:
-                # The last event has been told; what is left is to hang up.
-                exchange.cut = _failed(UPSTREAM_ERROR, "")
-                exchange.task.cancel()
+            if decoder.finished:
+                exchange.end("told")
                 return
         if now >= exchange.total_by:
             exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_TOTAL_TIMEOUT_SECONDS"))
@@ -275,18 +269,6 @@ class N8nUpstream:
                 exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_FIRST_BYTE_TIMEOUT_SECONDS"))
         elif now >= exchange.last_read + self._settings.idle_timeout_seconds:
             exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_IDLE_TIMEOUT_SECONDS"))
-
-    def _body(self, turn: Turn) -> bytes:
-        context = _Context(turn.message_id, turn.received_at, turn.origin, turn.page_url, turn.user)
-        message = _Message("sendMessage", turn.session_id, turn.text, context, turn.metadata, turn.history)
-        return self._encode(message)
-
-    def _headers(self, bot: _Bot, turn: Turn) -> dict[str, str]:
-        token = self._tokens.for_n8n(turn.session_id, turn.message_id)
-        headers = {**bot.headers, "X-Session-Token": token}
-        if bot.bearer:
-            headers["Authorization"] = f"Bearer {token}"
-        return headers
 
     async def _probe(self, bot: _Bot) -> None:
         """Connect and hang up: no request is sent, so no workflow runs."""

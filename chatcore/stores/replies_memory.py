@@ -32,11 +32,12 @@ class MemoryRecord:
         "_cuts",
         "_deltas",
         "_log",
+        "_lost",
         "_packed",
         "created",
         "digest",
-        "dropped",
         "finished_at",
+        "forgotten",
         "outcome",
         "size",
         "text_bytes",
@@ -53,7 +54,8 @@ class MemoryRecord:
         self.watchers: set[Callable[[], None]] = set()
         self.size = RECORD_BYTES
         self.text_bytes = 0
-        self.dropped = False
+        self.forgotten = False
+        self._lost = False
         self._deltas: list[Delta] = []
         self._packed: bytes | None = None
         self._cuts: array.array[int] | None = None
@@ -86,7 +88,7 @@ class MemoryRecord:
 
     def read(self, after: int, max_chars: int) -> Sequence[Delta]:
         """Give the deltas behind event `after`."""
-        if self.dropped:
+        if self._lost:
             raise Refusal(REPLY_GONE)
         start = max(after + 1 - _FIRST_DELTA, 0)
         count = self.count()
@@ -109,7 +111,8 @@ class MemoryRecord:
 
     def discard(self) -> int:
         """Let go of the text; readers who are still here learn that it is gone. Gives the bytes that were freed."""
-        self.dropped = True
+        self.forgotten = True
+        self._lost = self.count() > 0
         self._deltas = []
         self._packed = self._cuts = None
         freed, self.size = self.size, 0
@@ -216,12 +219,12 @@ class MemoryReplies:
 
     def finished(self, record: MemoryRecord) -> None:
         """Start the time that a finished reply is kept for."""
-        if not record.dropped:
+        if not record.forgotten:
             record.finished_at = self._clock.monotonic()
             self._finished[record] = None
 
     def _forget(self, record: MemoryRecord) -> None:
-        if record.dropped:
+        if record.forgotten:
             return
         self.bytes -= record.discard()
         self._finished.pop(record, None)

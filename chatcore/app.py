@@ -1,0 +1,159 @@
+"""Assembly: settings + stores -> the application (routes, middleware, lifespan), and how it stops."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping
+from secrets import token_bytes
+from typing import Protocol
+
+from starlette.routing import Route, Router
+
+from chatcore import __version__
+from chatcore.asgi import App, Methods, Receive, Scope, Send
+from chatcore.clientaddr import Addresses
+from chatcore.cors import Origins
+from chatcore.gate import Gate
+from chatcore.health import OK, Check, Health
+from chatcore.live import Live
+from chatcore.middleware import Cors, Observed, Refusals
+from chatcore.observe import Crashed, Observer
+from chatcore.ports import Clock, CounterStore, ReplyLog, SessionStore
+from chatcore.proxy import Proxy
+from chatcore.ratelimit import Limits
+from chatcore.routes import admin
+from chatcore.routes.chat import ChatRoutes
+from chatcore.routes.ops import OpsRoutes
+from chatcore.routes.pages import PageRoutes
+from chatcore.routes.sessions import SessionRoutes
+from chatcore.settings import Settings
+from chatcore.tokens import Tokens
+from chatcore.upstream import N8nUpstream
+
+TICK_SECONDS = 0.25
+
+
+class Stores(Protocol):
+    """One variant of `chatcore.stores`, as a main chose it."""
+
+    sessions: SessionStore
+    counters: CounterStore
+    replies: ReplyLog
+
+
+class SystemClock:
+    """The real time and the system's randomness."""
+
+    now = staticmethod(time.time)  # noqa: TID251 - this is the Clock adapter
+    monotonic = staticmethod(time.monotonic)  # noqa: TID251 - same
+    token_bytes = staticmethod(token_bytes)
+
+
+class Application:
+    """The ASGI application; also the `Lifecycle` that the server steers when it stops."""
+
+    def __init__(self, settings: Settings, stores: Stores, clock: Clock, observer: Observer) -> None:
+        """Wire everything; nothing runs until the lifespan starts."""
+        self._clock = clock
+        self._observer = observer
+        tokens = Tokens(settings.tokens, clock)
+        bots = settings.upstream.bots
+        limits = Limits(settings.limits, bots, stores.counters, clock)
+        self._upstream = N8nUpstream(settings.upstream, settings.replies.reply_memory_bytes, tokens, clock, observer)
+        self._live = Live(stores.replies, settings.replies.max_replies_in_flight, clock, observer)
+        self._gate = Gate(
+            Addresses(settings.limits.trusted_proxies), limits, tokens, stores.sessions, frozenset(bots), observer
+        )
+        proxy = Proxy(self._live, stores.sessions, self._upstream, clock, observer)
+        health = Health(settings.mode, __version__, {"n8n": self._check_n8n, "service": self._check_service})
+        self._ops = OpsRoutes(health, settings.operations.metrics_token, clock, observer)
+        self._bots = tuple(bots)
+        routes = _routes(
+            ChatRoutes(self._gate, proxy, limits, settings.intake, clock, observer),
+            SessionRoutes(
+                self._gate, stores.sessions, self._live, self._upstream, settings.challenge, settings.intake, observer
+            ),
+            self._ops,
+            PageRoutes(settings),
+        )
+        self._router = Router(
+            [Route(path, Methods(path, handlers)) for path, handlers in routes.items()],
+            redirect_slashes=False,
+            lifespan=self._lifespan,
+        )
+        app: App = Refusals(self._router, observer)
+        self._app: App = Observed(Cors(app, Origins(settings.cors), observer), clock, observer)
+        observer.metrics.gauge("replies_in_flight", "Replies in flight.", lambda: len(self._live.running))
+        observer.metrics.gauge("readers", "Clients that wait for a reply.", lambda: len(self._live.readers))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        scope["app"] = self  # makes Starlette's router raise where it finds no route
+        await self._app(scope, receive, send)
+
+    def begin_drain(self) -> None:
+        """Turn readiness to 503; everything is still served."""
+        self._ops.draining = True
+
+    def refuse_new(self) -> None:
+        """Answer new messages 503 `shutting_down` from now on."""
+        self._live.refusing = True
+
+    async def settle(self, grace_seconds: float) -> None:
+        """Let open replies end, see `Live.settle`, and their readers take the rest."""
+        await self._live.settle(grace_seconds)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        ticker = asyncio.create_task(self._tick_for_ever())
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            await self._upstream.close()
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = self._clock.monotonic()
+            for part in (self._live, self._upstream):
+                try:
+                    part.tick(now)
+                except Exception as error:  # noqa: BLE001 - a bug in one tick must not end all deadlines
+                    self._observer(Crashed("tick", error))
+
+    def _check_n8n(self) -> Check:
+        shut = [bot for bot in self._bots if not self._upstream.available(bot)]
+        if not shut:
+            return OK
+        said = f"no connection to n8n for: {', '.join(shut)}"
+        return Check("unavailable" if len(shut) == len(self._bots) else "degraded", said)
+
+    def _check_service(self) -> Check:
+        if self._live.refusing:
+            return Check("unavailable", "shutting down")
+        if self._live.full:
+            return Check("unavailable", "MAX_REPLIES_IN_FLIGHT is reached")
+        if self._gate.proxies_suspicious:
+            return Check("degraded", "forwarding headers come from a proxy that is not in TRUSTED_PROXIES")
+        return OK
+
+
+def _routes(
+    chat: ChatRoutes, sessions: SessionRoutes, ops: OpsRoutes, pages: PageRoutes
+) -> Mapping[str, Mapping[str, App]]:
+    """Give every path and its handlers by method; the busiest first, since the router asks in order."""
+    return {
+        "/api/v1/chat": {"POST": chat.send},
+        "/api/v1/session": {"POST": sessions.create, "GET": sessions.show, "DELETE": sessions.erase},
+        "/api/v1/session/refresh": {"POST": sessions.refresh},
+        "/api/v1/chat/{message_id}": {"GET": chat.resume, "DELETE": chat.stop},
+        "/api/v1/chat/{message_id}/feedback": {"POST": chat.feedback},
+        "/api/v1/history": {"GET": chat.history},
+        "/health": {"GET": ops.health},
+        "/health/live": {"GET": ops.live},
+        "/health/ready": {"GET": ops.ready},
+        "/metrics": {"GET": ops.metrics},
+        "/api/v1/admin/analytics": {"GET": admin.analytics},
+        **pages.routes,
+    }

@@ -1,0 +1,78 @@
+"""Who is asking, and may they: the client's address and its limit, the session behind a token."""
+
+from chatcore.asgi import Scope, Visit
+from chatcore.clientaddr import Addresses, Client
+from chatcore.errors import TOKEN_INVALID, TOKEN_MISSING, Refusal
+from chatcore.model import Caller
+from chatcore.observe import Decided, Observer, SetupSuspicious
+from chatcore.ports import SessionStore
+from chatcore.ratelimit import Limits, Standing
+from chatcore.tokens import Tokens
+
+
+class Gate:
+    """Asked by every route that is not for everybody. `proxies_suspicious` feeds `/health`."""
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        limits: Limits,
+        tokens: Tokens,
+        sessions: SessionStore,
+        bots: frozenset[str],
+        observer: Observer,
+    ) -> None:
+        self.tokens = tokens
+        self.bots = bots
+        self.proxies_suspicious = False
+        self._addresses = addresses
+        self._limits = limits
+        self._sessions = sessions
+        self._observer = observer
+
+    def client(self, scope: Scope) -> Client:
+        """Give the visitor's address, as far as the proxies in front are trusted."""
+        peer = scope.get("client")
+        client = self._addresses.of(None if peer is None else peer[0], scope["headers"])
+        if client.suspicious and not self.proxies_suspicious:
+            self.proxies_suspicious = True
+            self._observer(
+                SetupSuspicious(
+                    f"{client.masked} sends X-Forwarded-For or X-Real-IP but is not in TRUSTED_PROXIES: "
+                    "all visitors behind it share one rate limit. If it is your proxy, add it."
+                )
+            )
+        if self._observer.debugging:
+            self._observer(Decided("address", client.masked))
+        return client
+
+    async def try_address(self, client: Client) -> Standing | Refusal | None:
+        """Charge a request to its address; the refusal is given, not raised, for the caller to weigh."""
+        try:
+            standing = await self._limits.admit_address(client.limit_key)
+        except Refusal as refusal:
+            return refusal
+        if self._observer.debugging and standing is not None:
+            self._observer(Decided("address limit", f"{standing.remaining} of {standing.limit} left"))
+        return standing
+
+    async def caller(self, visit: Visit) -> Caller:
+        """Give the session of the request's token. Raises `Refusal` 401."""
+        token = visit.bearer
+        if token is None:
+            raise Refusal(TOKEN_MISSING)
+        try:
+            caller = self.tokens.verify(token, visit.user_agent).caller
+        except Refusal as refusal:
+            if self._observer.debugging:
+                self._observer(Decided("token", f"{refusal.kind.code}: {refusal.__cause__ or 'not valid'}"))
+            raise
+        await self.check_alive(caller)
+        if self._observer.debugging:
+            self._observer(Decided("token", f"session {caller.session_id[:6]}… of bot {caller.bot}"))
+        return caller
+
+    async def check_alive(self, caller: Caller) -> None:
+        """Refuse a session that was erased, or that belongs to a bot that is no longer configured."""
+        if caller.bot not in self.bots or await self._sessions.is_erased(caller.session_id):
+            raise Refusal(TOKEN_INVALID)

@@ -1,0 +1,67 @@
+"""What goes to n8n: where, with which headers, in which body; pure."""
+
+from base64 import b64encode
+from datetime import UTC, datetime
+
+import msgspec
+
+from chatcore import __version__
+from chatcore.model import HistoryEntry, Turn, User
+from chatcore.settings import BotSettings
+
+
+class Context(msgspec.Struct, omit_defaults=True):
+    """What the server alone may say; the workflow can rely on it."""
+
+    message_id: str
+    received_at: datetime
+    origin: str | None = None
+    page_url: str | None = None
+    user: User | None = None
+
+
+class Message(msgspec.Struct, omit_defaults=True, rename={"session_id": "sessionId", "chat_input": "chatInput"}):
+    """The body n8n gets, in the names of its chat nodes (n8n 2.41)."""
+
+    action: str
+    session_id: str
+    chat_input: str
+    context: Context
+    metadata: dict[str, object] | None = None
+    history: list[HistoryEntry] | None = None
+
+
+class Webhook:
+    """One bot's webhook, with all that does not change from request to request."""
+
+    def __init__(self, settings: BotSettings) -> None:
+        self.url = settings.url
+        self._headers = {
+            "Accept": "application/json, text/event-stream, text/plain, */*;q=0.5",
+            "Accept-Encoding": "identity",  # n8n's streams are cut to pieces by gzip otherwise
+            "Content-Type": "application/json",
+            "User-Agent": f"chatcore/{__version__}",
+        }
+        self._bearer = True
+        if settings.basic_auth is not None:
+            self._headers["Authorization"] = "Basic " + b64encode(":".join(settings.basic_auth).encode()).decode()
+            self._bearer = False
+        if settings.api_key is not None:
+            self._headers[settings.api_key_header] = settings.api_key
+            self._bearer = self._bearer and settings.api_key_header.lower() != "authorization"
+        self._encode = msgspec.json.Encoder().encode
+
+    def headers(self, token: str) -> dict[str, str]:
+        """Give the headers of one request; `token` is the short-lived one that n8n can validate."""
+        headers = {**self._headers, "X-Session-Token": token}
+        if self._bearer:
+            headers["Authorization"] = f"Bearer {token}"
+        return headers
+
+    def body(self, turn: Turn) -> bytes:
+        """Give the body of one request."""
+        context = Context(
+            turn.message_id, datetime.fromtimestamp(turn.received_at, UTC), turn.origin, turn.page_url, turn.user
+        )
+        message = Message("sendMessage", turn.session_id, turn.text, context, turn.metadata, turn.history)
+        return self._encode(message)
