@@ -12,7 +12,7 @@ from chatcore.settings.forms import Form, entries
 # RFC 3986 section 2: all characters a URI may hold.
 _URI = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,31}", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_HOST_CHARS = 253
 _MAX_PORT = 65535
@@ -29,7 +29,7 @@ class WebAddress(msgspec.Struct, frozen=True):
 def _host(text: str) -> str:
     """Give a host as browsers write it: lower case, IPv6 compressed and in brackets."""
     if text.startswith("["):
-        if not text.endswith("]"):
+        if not text.endswith("]") or "%" in text:
             raise BadValueError("has no host name that can be read")
         try:
             return f"[{IPv6Address(text[1:-1]).compressed}]"

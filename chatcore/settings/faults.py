@@ -33,7 +33,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. `faults` are all of them, not the first alone; `warnings` were found besides."""
+    """The settings cannot be used. `faults` are all of them, not the first alone; `warnings` are of names not read."""
 
     def __init__(self, faults: Sequence[Fault], warnings: Sequence[str] = ()) -> None:
         """Carry at least one fault."""

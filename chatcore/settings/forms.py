@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeVar
 from chatcore.settings.faults import BadEntriesError, BadValueError, shown_text
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 C = TypeVar("C", bound=str)
 Network = IPv4Network | IPv6Network
 
@@ -69,9 +70,9 @@ def number(low: float, high: float, example: float) -> Form[float]:
     return Form(parse, f"a number from {low:g} to {high:g}, such as 30 or 2.5", f"{example:g}")
 
 
-def _within(value: T, low: float, high: float) -> T:
-    if not low <= value <= high:  # type: ignore[operator]
-        raise BadValueError("is too small" if value < low else "is too large")  # type: ignore[operator]
+def _within(value: N, low: float, high: float) -> N:
+    if not low <= value <= high:
+        raise BadValueError("is too small" if value < low else "is too large")
     return value
 
 

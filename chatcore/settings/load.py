@@ -67,9 +67,10 @@ def load(
     file_layer, faults = (None, []) if env_file is None else read_env_file(env_file)
     reader = Reader(layers if file_layer is None else [*layers, file_layer], faults)
     settings = _read(reader, mode, random_bytes, demo=demo)
+    of_values = len(reader.warnings)
     warn_of_unread(reader)
     if reader.faults:
-        raise SettingsError(reader.faults, reader.warnings)
+        raise SettingsError(reader.faults, reader.warnings[of_values:])
     return msgspec.structs.replace(settings, warnings=tuple(reader.warnings))
 
 
