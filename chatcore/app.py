@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Mapping
-from secrets import token_bytes
 from typing import Protocol
 
 from starlette.routing import Route, Router
@@ -39,14 +37,6 @@ class Stores(Protocol):
     sessions: SessionStore
     counters: CounterStore
     replies: ReplyLog
-
-
-class SystemClock:
-    """The real time and the system's randomness."""
-
-    now = staticmethod(time.time)  # noqa: TID251 - this is the Clock adapter
-    monotonic = staticmethod(time.monotonic)  # noqa: TID251 - same
-    token_bytes = staticmethod(token_bytes)
 
 
 class Application:

@@ -7,7 +7,7 @@ quarter of a second does what would otherwise be a timer for each wait: heartbea
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from typing import Literal, Self
 
 from chatcore.errors import OVERLOADED, SHUTTING_DOWN, Refusal
 from chatcore.model import Delta, Outcome, Turn, TurnKey
@@ -64,7 +64,7 @@ class Reader:
         self.quiet_since = live.clock.monotonic()
         self.sending = False
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> Self:
         """Begin to be told of changes."""
         self.record.watchers.add(self._changed)
         self._live.readers.add(self)
