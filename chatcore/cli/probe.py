@@ -1,7 +1,7 @@
 """Asks an n8n webhook whether it is there, without running its workflow.
 
-The question is a CORS preflight for a POST: n8n 2.41.1 answers it itself, for every webhook and without credentials, and
-names the methods for which an active workflow listens. A GET could run a workflow that listens for GET.
+The question is a CORS preflight for a POST: n8n 2.41.1 answers it itself, for every webhook and without credentials,
+and names the methods for which an active workflow listens. A GET could run a workflow that listens for GET.
 """
 
 import http.client
