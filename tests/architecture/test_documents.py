@@ -46,4 +46,4 @@ def test_every_setting_is_documented() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and VARIABLE.fullmatch(node.value)
     }
     documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (DOCS / "settings.md").read_text("utf-8")))
-    assert not {name for name in written - ELSEWHERE - WITHOUT_EFFECT if name not in documented}
+    assert not {name for name in written - ELSEWHERE - WITHOUT_EFFECT if name.removesuffix("_FILE") not in documented}

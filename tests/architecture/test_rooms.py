@@ -17,9 +17,9 @@ ROOMS = {
     "aiohttp": {"chatcore/upstream.py"},
     "yarl": {"chatcore/upstream.py"},
     "jose": {"chatcore/tokens.py"},
-    "uvicorn": {"chatcore/serve/", "chatcore/cli.py"},
+    "uvicorn": {"chatcore/serve/", "chatcore/cli/"},
     "httptools": {"chatcore/serve/"},
-    "uvloop": {"chatcore/serve/", "chatcore/cli.py"},
+    "uvloop": {"chatcore/serve/", "chatcore/cli/"},
     "starlette": {
         "chatcore/app.py",
         "chatcore/asgi.py",
