@@ -138,9 +138,10 @@ class Connection(Line):
             return  # feed_data stops behind the head
         headers = self._headers
         limits = self.service.limits
+        method = parser.get_method().decode("ascii")
         if not 0 < self._unaccounted <= limits.head_bytes:  # not all of it need be this head
-            size = len(self._url) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
-            if size > limits.head_bytes:
+            line = len(method) + len(self._url) + len("  HTTP/1.1\r\n\r\n")
+            if line + sum(len(name) + len(value) + len(": \r\n") for name, value in headers) > limits.head_bytes:
                 self._fault = 431
                 raise _RefusedError
         version = parser.get_http_version()
@@ -153,7 +154,6 @@ class Connection(Line):
             raise _RefusedError
         if b"transfer-encoding" in names and (b"transfer-encoding", b"chunked") not in headers:
             raise _RefusedError  # a coding we would hand on undecoded
-        method = parser.get_method().decode("ascii")
         exchange = Exchange(
             self,
             head_only=method == "HEAD",

@@ -124,6 +124,8 @@ class Line(asyncio.Protocol):
         if active is None:
             self._linger(status)
         else:
+            if status == CLOSE_QUIETLY:
+                (self._queue[-1] if self._queue else active).keep_alive = False
             self._pause_reading()
 
     def _linger(self, status: int = CLOSE_QUIETLY) -> None:
