@@ -65,7 +65,7 @@ def ask(bot: BotSettings, seconds: float, now: Callable[[], float]) -> list[Find
     try:
         answer = _exchange(bot, place, seconds, now)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return [Finding("FAULT", subject, f"{_where(place)} {_unreachable(error)}")]
+        return [Finding("FAULT", subject, f"{_where(place)} {unreachable(error)}")]
     state, text = read(answer)
     return [Finding(state, subject, f"{_where(place)} {text}"), clock(bot, answer.skew)]
 
@@ -166,7 +166,7 @@ def _is_of_n8n(answer: Answer) -> bool:
     return isinstance(document, dict) and "webhook" in str(document.get("message")).lower()
 
 
-def _unreachable(error: Exception) -> str:
+def unreachable(error: Exception) -> str:
     """Say why there was no answer, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"has a certificate that is not accepted: {error.verify_message}. Mend it, or use a name it is made for."

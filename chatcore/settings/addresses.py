@@ -147,13 +147,20 @@ def _parse_bind_host(text: str) -> str:
 BIND_HOST = Form(_parse_bind_host, "an IP address or host name to listen on, without port and brackets", "0.0.0.0")  # noqa: S104 - an example of a bind address
 
 
+def _with_scheme(text: str) -> str | None:
+    """Guess what a host alone was to be; what is no host, `null` too, is no origin at all."""
+    try:
+        return _origin(f"https://{text}") if "." in text and "://" not in text else None
+    except BadValueError:
+        return None
+
+
 def _origin(text: str) -> str:
     """Give an origin as browsers send it (RFC 6454 section 6.2), or `scheme://*.domain`."""
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or not _SCHEME.fullmatch(scheme):
-        better = None if "/" in text or not text.isascii() or text in {"null", "*"} else f"https://{text}"
-        raise BadValueError("has no scheme such as https://", better=better, shown=shown_url(text))
+        raise BadValueError("has no scheme such as https://", better=_with_scheme(text), shown=shown_url(text))
     if "@" in rest:
         raise BadValueError("holds a user name or password", shown=shown_url(text))
     authority, slash, path = rest.partition("/")

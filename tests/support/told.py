@@ -1,0 +1,40 @@
+"""Settings as a test tells them: read from a dictionary, with random bytes that are the same in every run."""
+
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatcore.settings import Fault, Settings, SettingsError, load
+
+URL = "https://n8n.example.com/webhook/chat"
+NEEDED = {"N8N_WEBHOOK_URL": URL}
+KEYS = [f"{number:02}-a-key-of-tests-that-is-long-enough" for number in range(4)]
+
+
+def read(environ: Mapping[str, str], *, demo: bool = False, env_file: Path | None = None, **overrides: str) -> Settings:
+    """Read stateless settings from `environ`."""
+    made = count(1)
+    return load(
+        environ,
+        "stateless",
+        env_file=env_file,
+        overrides=overrides,
+        random_bytes=lambda size: next(made).to_bytes(size, "big"),
+        demo=demo,
+    )
+
+
+def faults(environ: Mapping[str, str], **options: Any) -> tuple[Fault, ...]:
+    """Give the faults of settings that must have some."""
+    with pytest.raises(SettingsError) as refused:
+        read(environ, **options)
+    return refused.value.faults
+
+
+def one_fault(environ: Mapping[str, str], **options: Any) -> Fault:
+    """Give the only fault of settings that must have just one."""
+    (fault,) = faults(environ, **options)
+    return fault
