@@ -65,5 +65,5 @@ class Gate:
 async def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
     """Wait until `condition` holds; for what other threads and processes do. Raises `TimeoutError`."""
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - the condition is another thread's; no event can tell
+        while not condition():
             await asyncio.sleep(0.005)

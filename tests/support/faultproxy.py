@@ -93,7 +93,7 @@ class FaultProxy:
         """Pass bytes on one way until their end, then pass on the end."""
         passed = 0
         while data := await reader.read(READ_BYTES):
-            while self.frozen:  # noqa: ASYNC110 - set by another thread; no event can tell
+            while self.frozen:
                 await asyncio.sleep(0.005)
             if self.delay or self.bytes_per_second:
                 await asyncio.sleep(self.delay + (len(data) / self.bytes_per_second if self.bytes_per_second else 0))
