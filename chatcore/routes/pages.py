@@ -1,0 +1,201 @@
+"""Pages, browser modules and the API's description: read and packed once at start, answered from memory by name."""
+
+import gzip
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from html import escape
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
+
+import msgspec
+
+from chatcore import __version__, openapi
+from chatcore.asgi import App, Header, Receive, Scope, Send, Visit, visit_of
+from chatcore.errors import NOT_FOUND, Refusal
+from chatcore.settings import Mode, Settings
+
+BROWSER = Path(__file__).parent.parent / "browser"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_TYPES: Mapping[str, bytes] = {
+    ".js": b"text/javascript; charset=utf-8",
+    ".css": b"text/css; charset=utf-8",
+    ".svg": b"image/svg+xml",
+}
+_IMMUTABLE: Header = (b"cache-control", b"public, max-age=31536000, immutable")
+_SHORT: Header = (b"cache-control", b"public, max-age=300")
+_CHECKED: Header = (b"cache-control", b"no-cache")
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?", re.IGNORECASE)
+_CODING = re.compile(r"\s*([a-z0-9*-]{1,32})\s*(?:;\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*)?", re.IGNORECASE)
+_LONGEST_HOST = 300
+_ADDRESSES_CACHED = 16
+
+_KEPT: Mapping[Mode, str] = {
+    "stateless": "Nothing. No message is written anywhere, here or in your browser; a reply stays in the server's "
+    "memory for a while, so that a lost connection can pick it up again.",
+    "sqlite": "Sessions and figures in one file on the server, no message texts.",
+    "postgres": "Sessions, messages and ratings in the server's database.",
+}
+_STAND_IN = "The demo stand-in answers, on this machine: no n8n is needed, and none is asked."
+_WORKFLOW = "Your n8n workflow answers, through this server."
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """One content with its headers, ready to be sent, as it is and gzipped."""
+
+    plain: bytes
+    packed: bytes
+    plain_headers: tuple[Header, ...]
+    packed_headers: tuple[Header, ...]
+    tags: frozenset[bytes]
+
+    async def answer(self, visit: Visit, send: Send) -> None:
+        """Give the content as the client wants it, or 304 where it has it (RFC 9110, 12.5.3 and 13.1.2)."""
+        gzipped = accepts_gzip(visit.given.get(b"accept-encoding"))
+        headers, body = (self.packed_headers, self.packed) if gzipped else (self.plain_headers, self.plain)
+        asked = visit.given.get(b"if-none-match")
+        if asked is not None and self._is_known(asked):
+            kept = [header for header in headers if header[0] not in (b"content-type", b"content-encoding")]
+            await send({"type": "http.response.start", "status": 304, "headers": kept})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        length = (b"content-length", b"%d" % len(body))
+        await send({"type": "http.response.start", "status": 200, "headers": [*headers, length]})
+        await send({"type": "http.response.body", "body": body})
+
+    def _is_known(self, asked: bytes) -> bool:
+        names = {name.strip().removeprefix(b"W/") for name in asked[:4096].split(b",")}
+        return b"*" in names or not names.isdisjoint(self.tags)
+
+
+class PageRoutes:
+    """Handlers of `/`, `/widget/…` and `/openapi.json`; `routes` maps path templates to handlers by method."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the browser's files and pack everything. Raises `OSError` where the installation lacks a file."""
+        sources = {path.name: path.read_bytes() for path in sorted(BROWSER.iterdir()) if path.is_file()}
+        self._page = sources["demo.html"].decode()
+        self._has_page = settings.operations.demo_page
+        self._public_url = settings.cors.public_url
+        self._trusted = settings.limits.trusted_proxies
+        self._fallback = f"localhost:{settings.server.port}"
+        self.version = _hash(b"".join(name.encode() + b"\0" + source for name, source in sources.items()))[:16]
+        self._fixed = {
+            "version": self.version,
+            "release": __version__,
+            "mode": settings.mode,
+            "kept": _KEPT[settings.mode],
+            "answers": _STAND_IN if settings.demo else _WORKFLOW,
+            "longest": str(settings.intake.max_message_chars),
+        }
+        self._files = _files(sources, self.version)
+        described = msgspec.json.encode(openapi.document(settings))
+        anyone = (b"access-control-allow-origin", b"*")
+        self._description = _content(described, b"application/json", _CHECKED, anyone)
+        # Only what strangers make up in `Host` fills it; a flood pushes out, it does not grow.
+        self._pages = lru_cache(_ADDRESSES_CACHED)(self._render)
+
+    @property
+    def routes(self) -> Mapping[str, Mapping[str, App]]:
+        """Path template -> method -> handler. The page is there only where `DEMO_PAGE` is on."""
+        routes: dict[str, Mapping[str, App]] = {
+            "/widget/{file:path}": {"GET": self.file},
+            "/openapi.json": {"GET": self.description},
+        }
+        if self._has_page:
+            routes["/"] = {"GET": self.page}
+        return routes
+
+    async def page(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """GET /: the demo page, with this server's address in it."""
+        visit = visit_of(scope)
+        await self._pages(self._address(scope, visit)).answer(visit, send)
+
+    async def file(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """GET /widget/<file> and /widget/<version>/<file>: a module as it was at start."""
+        content = self._files.get(scope["path_params"]["file"])
+        if content is None:
+            raise Refusal(NOT_FOUND)
+        await content.answer(visit_of(scope), send)
+
+    async def description(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """GET /openapi.json."""
+        await self._description.answer(visit_of(scope), send)
+
+    def _address(self, scope: Scope, visit: Visit) -> str:
+        """Give the address under which the visitor sees this server: as configured, else as the request tells."""
+        if self._public_url is not None:
+            return self._public_url
+        host = visit.given.get(b"host", b"")[:_LONGEST_HOST].decode("latin-1")
+        if _HOST.fullmatch(host) is None:
+            host = self._fallback
+        scheme = str(scope.get("scheme", "http"))
+        told = visit.given.get(b"x-forwarded-proto", b"").strip().lower()
+        if told in (b"http", b"https") and _is_within(scope.get("client"), self._trusted):
+            scheme = told.decode()
+        return f"{scheme}://{host.lower()}"
+
+    def _render(self, address: str) -> _Content:
+        words = {**self._fixed, "address": address}
+        page = re.sub(r"\{\{([a-z]+)\}\}", lambda match: escape(words[match[1]]), self._page)
+        policy = (b"content-security-policy", CONTENT_SECURITY_POLICY.encode())
+        return _content(page.encode(), b"text/html; charset=utf-8", (b"cache-control", b"private, no-cache"), policy)
+
+
+def accepts_gzip(value: bytes | None) -> bool:
+    """Tell whether an `Accept-Encoding` prefers gzip to the content as it is (RFC 9110, 12.5.3)."""
+    if value is None:
+        return False
+    weights: dict[str, float] = {}
+    for entry in value[:1024].decode("latin-1").split(","):
+        match = _CODING.fullmatch(entry)
+        if match is not None:
+            weights[match[1].lower()] = 1.0 if match[2] is None else float(match[2])
+    others = weights.get("*", 0.0)
+    gzipped = weights.get("gzip", weights.get("x-gzip", others))
+    return gzipped > 0 and gzipped >= weights.get("identity", 0.0)
+
+
+def _files(sources: Mapping[str, bytes], version: str) -> dict[str, _Content]:
+    """Give every file by its addresses below `/widget/`: the plain one, and the one that never changes."""
+    files = {}
+    for name, source in sources.items():
+        kind = _TYPES.get(Path(name).suffix)
+        if kind is not None:
+            files[name] = _content(source, kind, _SHORT)
+            files[f"{version}/{name}"] = _content(source, kind, _IMMUTABLE)
+    return files
+
+
+def _content(plain: bytes, kind: bytes, *more: Header) -> _Content:
+    packed = gzip.compress(plain, 9, mtime=0)
+    name = _hash(plain).encode()
+    tags = b'"%b"' % name, b'"%b-gz"' % name
+    headers: tuple[Header, ...] = ((b"content-type", kind), (b"vary", b"Accept-Encoding"), *more)
+    return _Content(
+        plain,
+        packed,
+        (*headers, (b"etag", tags[0])),
+        (*headers, (b"etag", tags[1]), (b"content-encoding", b"gzip")),
+        frozenset(tags),
+    )
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()[:32]
+
+
+def _is_within(client: tuple[str, int] | None, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Tell whether the connection comes from one of these networks."""
+    try:
+        address = ip_address(client[0]) if client is not None else None
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return address is not None and any(address in network for network in networks)
