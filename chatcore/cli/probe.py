@@ -169,7 +169,8 @@ def _is_of_n8n(answer: Answer) -> bool:
 def unreachable(error: Exception) -> str:
     """Say why there was no answer, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"has a certificate that is not accepted: {getattr(error, 'verify_message', 'no reason told')}. Mend it, or use a name it is made for."
+        reason = getattr(error, "verify_message", "no reason told")
+        return f"has a certificate that is not accepted: {reason}. Mend it, or use a name it is made for."
     said = next((said for kind, said in _UNREACHABLE if isinstance(error, kind)), None)
     return said or f"cannot be reached: {getattr(error, 'strerror', None) or 'for no known reason'}."
 
