@@ -178,3 +178,11 @@ def test_a_refusal_tells_the_log_why_and_holds_nothing_of_the_token(tokens: Toke
     with pytest.raises(Refusal) as refused:
         tokens.verify(forge(read(issued.token) | {"sub": "private"}, JWT), CHROME)
     assert str(refused.value.__cause__) == "sub is not a session id"
+
+
+@pytest.mark.parametrize("change", [{"sst": True}, {"sst": 1.0}, {"iat": True, "sst": 1}, {"exp": 2000.0}])
+def test_no_boolean_or_float_is_a_date_even_where_its_number_fits(change: dict[str, Any]) -> None:
+    at_the_epoch = Tokens(TokenSettings(jwt_secrets=(JWT,), session_secret=N8N), ManualClock(1000))
+    claims = read(at_the_epoch.issue(CHROME, "default", None).token) | {"exp": 2000}
+    at_the_epoch.verify(forge(claims | {"sst": 1}, JWT), CHROME)
+    assert refusal(at_the_epoch, forge(claims | change, JWT)) == "token_invalid"
