@@ -5,7 +5,6 @@ line may be followed by the text of another branch, and a workflow that timed ou
 """
 
 from collections.abc import Sequence
-from enum import Enum, auto
 
 from chatcore.errors import UPSTREAM_EMPTY, UPSTREAM_ERROR, UPSTREAM_INVALID, Kind, Refusal
 from chatcore.model import Delta, Failed, ReplyEvent
@@ -22,13 +21,9 @@ DELTA_CHARS = 16_384
 _MAX_NOTES = 8
 
 
-class _State(Enum):
-    """Where the segment stands: without text, one JSON item held, compared with the one before, or flowing."""
-
-    FRESH = auto()
-    JSON = auto()
-    COMPARING = auto()
-    FLOWING = auto()
+# Where a segment stands: without text, one JSON item held, compared with the segment before, or flowing. Plain numbers,
+# since the members of an Enum are slow to reach in Python 3.11.
+_FRESH, _JSON, _COMPARING, _FLOWING = range(4)
 
 
 class Assembly:
@@ -72,7 +67,7 @@ class Assembly:
         self.held = 0
         self.notes: list[str] = []
         self._out: list[ReplyEvent] = []
-        self._state = _State.FRESH
+        self._state: int = _FRESH
         self._said = False
         self._opens = False
         self._half = ""
@@ -128,7 +123,7 @@ class Assembly:
 
     def say(self, text: str) -> None:
         """Take text that is text whatever it looks like. It must hold no surrogates."""
-        self._state = _State.FLOWING
+        self._state = _FLOWING
         if text:
             self.parts.append(text)
 
@@ -142,9 +137,9 @@ class Assembly:
         if self._half:
             self._half = ""
             self._put(REPLACEMENT, self._since)
-        if self._state is _State.JSON:
+        if self._state == _JSON:
             self._end_json()
-        elif self._state is _State.COMPARING and self._offset < len(self._previous):
+        elif self._state == _COMPARING and self._offset < len(self._previous):
             self._release()
         if self.parts:
             self._flush()
@@ -156,14 +151,14 @@ class Assembly:
         if not self._said:
             self._blank.clear()
             self._blank_size = 0
-        self._state = _State.FRESH
+        self._state = _FRESH
         self._offset = 0
         self._opens = self._said
         self._settle()
 
     def tick(self, now: float) -> None:
         """Let time pass: show a repeat that was held back long enough, let an error decide."""
-        if self._state is _State.COMPARING and self._offset and now - self._since >= REPEAT_SECONDS:
+        if self._state == _COMPARING and self._offset and now - self._since >= REPEAT_SECONDS:
             self._release()
             self._settle()
         if self._error_at is not None and now - self._error_at >= ERROR_SECONDS:
@@ -200,16 +195,16 @@ class Assembly:
             self.notes.append(text)
 
     def _put(self, content: str, now: float) -> None:
-        if self._state is _State.FRESH:
+        if self._state == _FRESH:
             self._shape = read_item(content)
             self._since = now
             if self._shape is not None:
-                self._state = _State.JSON
+                self._state = _JSON
                 self._json = content
                 self._json_size = len(content.encode())
                 return
             self._start()
-        elif self._state is _State.JSON:
+        elif self._state == _JSON:
             held = self._json  # not the only item: it is a piece of text that looks like JSON
             self._drop_json()
             self._start()
@@ -217,10 +212,10 @@ class Assembly:
         self._compare(content)
 
     def _start(self) -> None:
-        self._state = _State.COMPARING if len(self._previous) >= REPEAT_CHARS else _State.FLOWING
+        self._state = _COMPARING if len(self._previous) >= REPEAT_CHARS else _FLOWING
 
     def _compare(self, content: str) -> None:
-        if self._state is _State.COMPARING:
+        if self._state == _COMPARING:
             if self._previous.startswith(content, self._offset):
                 self._offset += len(content)
                 return
@@ -231,7 +226,7 @@ class Assembly:
         if self._offset:
             self.parts.append(self._previous[: self._offset])
             self._offset = 0
-        self._state = _State.FLOWING
+        self._state = _FLOWING
 
     def _drop_json(self) -> None:
         self._json = ""
@@ -293,6 +288,6 @@ class Assembly:
         if self.finished:
             return
         error = self._error_at is not None
-        self.flowing = self._state is _State.FLOWING and not error and not self._half
+        self.flowing = self._state == _FLOWING and not error and not self._half
         self.waiting = error or self._offset > 0
         self.held = self._offset + self._json_size + self._blank_size

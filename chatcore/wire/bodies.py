@@ -79,8 +79,9 @@ class DocumentReader:
         shape = read(value)
         if shape.texts is not None:
             assembly.note(shape.note)
-            for text in shape.texts:
-                assembly.end_segment()
+            for place, text in enumerate(shape.texts):
+                if place:
+                    assembly.end_segment()
                 assembly.say(text)
         elif self._show_raw and not shape.withhold:
             assembly.say(fenced(value, body))
