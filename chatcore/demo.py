@@ -6,6 +6,7 @@ with bounds on heads, bodies, connections and time. The shapes are those of n8n 
 
 import asyncio
 import re
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -142,23 +143,25 @@ class _Hangup(Exception):  # noqa: N818 - a peer that leaves or talks nonsense i
 
 
 class Demo:
-    """A running stand-in. `url` is its webhook."""
+    """A stand-in on a free loopback port, taken at once; `url` is its webhook. Raises `OSError` where there is none."""
 
-    def __init__(self, sleep: Sleep) -> None:
+    def __init__(self, sleep: Sleep = asyncio.sleep) -> None:
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.url = ""
+        self._socket = socket.create_server((HOST, 0))
+        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}{PATH}"
 
     async def listen(self) -> None:
-        """Take a free loopback port. Raises `OSError` where there is none."""
-        self._server = await asyncio.start_server(self._serve, HOST, 0, limit=MAX_HEAD_BYTES)
-        self.url = f"http://{HOST}:{self._server.sockets[0].getsockname()[1]}{PATH}"
+        """Begin to answer."""
+        self._server = await asyncio.start_server(self._serve, sock=self._socket, limit=MAX_HEAD_BYTES)
 
     async def stop(self) -> None:
         """Stop listening and drop every connection; idempotent."""
-        if self._server is not None:
-            self._server.close()
+        if self._server is None:
+            self._socket.close()
+        else:
+            self._server.close()  # and with it the socket
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

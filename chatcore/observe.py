@@ -34,9 +34,10 @@ class ServerHappened(msgspec.Struct, frozen=True):
 
 
 class SetupSuspicious(msgspec.Struct, frozen=True):
-    """Something about the set-up will not do what its owner expects."""
+    """Something about the set-up may not do what its owner expects; `severe` where visitors suffer from it."""
 
     detail: str
+    severe: bool = True
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -148,7 +149,7 @@ class Observer:
         self._children: dict[tuple[object, ...], Any] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             ServerHappened: self._server,
-            SetupSuspicious: lambda it: self._say(logging.ERROR, it, it.detail),
+            SetupSuspicious: lambda it: self._say(logging.ERROR if it.severe else logging.WARNING, it, it.detail),
             Decided: lambda it: self._say(logging.DEBUG, it, f"{it.stage}: {it.what}"),
             RequestEnded: self._request,
             Crashed: self._crashed,

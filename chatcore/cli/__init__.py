@@ -13,7 +13,7 @@ from chatcore.clock import SystemClock
 from chatcore.settings import Fault, Mode, Settings, SettingsError, load
 
 if TYPE_CHECKING:  # what serving needs is slow to import, and a fault or --help should not wait for it
-    from chatcore.app import Application, Stores
+    from chatcore.app import Stores
     from chatcore.observe import Happening, Observe
     from chatcore.ports import Clock
 
@@ -116,40 +116,21 @@ def _serve(settings: Settings, open_stores: OpenStores) -> int:
 
     observer, clock = Observer(settings.log), SystemClock()
     for warning in settings.warnings:
-        observer(SetupSuspicious(warning))
-
-    def build(told: Settings) -> "Application":
-        return Application(told, open_stores(told, clock, observer), clock, observer)
+        observer(SetupSuspicious(warning, severe=False))
 
     announced = _announcing(settings, observer)
+    before = None
+    if settings.demo:
+        from chatcore.demo import Demo  # noqa: PLC0415 - same
+
+        standin = Demo()
+        settings = before_standin(settings, standin.url)
+        before = standin.listen
+    app = Application(settings, open_stores(settings, clock, observer), clock, observer)
     try:
-        if settings.demo:
-            return _serve_demo(settings, build, announced)
-        app = build(settings)
-        return serve(app, settings.server, app, announced)
+        return serve(app, settings.server, app, announced, before=before)
     finally:
         observer.close()
-
-
-def _serve_demo(settings: Settings, build: Callable[[Settings], "Application"], observe: "Observe") -> int:
-    """Serve before a stand-in of n8n, whose address is known only once it listens in the server's loop."""
-    import asyncio  # noqa: PLC0415 - slow to import, see above
-
-    import uvloop  # noqa: PLC0415 - same
-
-    from chatcore import demo  # noqa: PLC0415 - same
-    from chatcore.serve import run  # noqa: PLC0415 - same
-
-    async def whole() -> int:
-        standin = await demo.start()
-        try:
-            app = build(before_standin(settings, standin.url))
-            return await run(app, settings.server, app, observe)
-        finally:
-            await standin.stop()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(whole())
 
 
 def before_standin(settings: Settings, url: str) -> Settings:
