@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+import msgspec
 from starlette.routing import Route, Router
 
 from chatcore import __version__
@@ -24,7 +25,7 @@ from chatcore.routes.chat import ChatRoutes
 from chatcore.routes.ops import OpsRoutes
 from chatcore.routes.pages import PageRoutes
 from chatcore.routes.sessions import SessionRoutes
-from chatcore.settings import Settings
+from chatcore.settings import BotSettings, CorsSettings, Settings
 from chatcore.tokens import Tokens
 from chatcore.upstream import N8nUpstream
 
@@ -34,9 +35,24 @@ TICK_SECONDS = 0.25
 class Stores(Protocol):
     """One variant of `chatcore.stores`, as a main chose it."""
 
-    sessions: SessionStore
-    counters: CounterStore
-    replies: ReplyLog
+    @property
+    def sessions(self) -> SessionStore:
+        """What is remembered of sessions."""
+        ...
+
+    @property
+    def counters(self) -> CounterStore:
+        """What the limits count with."""
+        ...
+
+    @property
+    def replies(self) -> ReplyLog:
+        """Where replies are kept."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Let time pass (monotonic seconds), four times a second."""
+        ...
 
 
 class Application:
@@ -45,14 +61,20 @@ class Application:
     def __init__(self, settings: Settings, stores: Stores, clock: Clock, observer: Observer) -> None:
         """Wire everything; nothing runs until the lifespan starts."""
         self._clock = clock
+        self._stores = stores
         self._observer = observer
         tokens = Tokens(settings.tokens, clock)
         bots = settings.upstream.bots
         limits = Limits(settings.limits, bots, stores.counters, clock)
         self._upstream = N8nUpstream(settings.upstream, settings.replies.reply_memory_bytes, tokens, clock, observer)
-        self._live = Live(stores.replies, settings.replies.max_replies_in_flight, clock, observer)
+        self._live = Live(stores.replies, settings.replies.max_replies_in_flight, clock)
         self._gate = Gate(
-            Addresses(settings.limits.trusted_proxies), limits, tokens, stores.sessions, frozenset(bots), observer
+            Addresses(settings.limits.trusted_proxies),
+            limits,
+            tokens,
+            stores.sessions,
+            {name: _own_origins(bot, settings.cors) for name, bot in bots.items()},
+            observer,
         )
         proxy = Proxy(self._live, stores.sessions, self._upstream, clock, observer)
         health = Health(settings.mode, __version__, {"n8n": self._check_n8n, "service": self._check_service})
@@ -106,7 +128,7 @@ class Application:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = self._clock.monotonic()
-            for part in (self._live, self._upstream):
+            for part in (self._live, self._upstream, self._stores):
                 try:
                     part.tick(now)
                 except Exception as error:  # noqa: BLE001 - a bug in one tick must not end all deadlines
@@ -127,6 +149,13 @@ class Application:
         if self._gate.proxies_suspicious:
             return Check("degraded", "forwarding headers come from a proxy that is not in TRUSTED_PROXIES")
         return OK
+
+
+def _own_origins(bot: BotSettings, common: CorsSettings) -> Origins | None:
+    """Give the origins of a bot that does not allow all that some bot allows."""
+    if set(bot.allowed_origins) == set(common.allowed_origins):
+        return None
+    return Origins(msgspec.structs.replace(common, allowed_origins=bot.allowed_origins))
 
 
 def _routes(

@@ -1,8 +1,11 @@
 """Who is asking, and may they: the client's address and its limit, the session behind a token."""
 
+from collections.abc import Mapping
+
 from chatcore.asgi import Scope, Visit
 from chatcore.clientaddr import Addresses, Client
-from chatcore.errors import TOKEN_INVALID, TOKEN_MISSING, Refusal
+from chatcore.cors import Origins
+from chatcore.errors import ORIGIN_NOT_ALLOWED, TOKEN_INVALID, TOKEN_MISSING, Refusal
 from chatcore.model import Caller
 from chatcore.observe import Decided, Observer, SetupSuspicious
 from chatcore.ports import SessionStore
@@ -19,9 +22,10 @@ class Gate:
         limits: Limits,
         tokens: Tokens,
         sessions: SessionStore,
-        bots: frozenset[str],
+        bots: Mapping[str, Origins | None],
         observer: Observer,
     ) -> None:
+        """`bots`: every bot's name, with its own origins where it does not allow all that some bot allows."""
         self.tokens = tokens
         self.bots = bots
         self.proxies_suspicious = False
@@ -68,9 +72,18 @@ class Gate:
                 self._observer(Decided("token", f"{refusal.kind.code}: {refusal.__cause__ or 'not valid'}"))
             raise
         await self.check_alive(caller)
+        self.check_origin(visit, caller.bot)
         if self._observer.debugging:
             self._observer(Decided("token", f"session {caller.session_id[:6]}… of bot {caller.bot}"))
         return caller
+
+    def check_origin(self, visit: Visit, bot: str) -> None:
+        """Refuse a website that is allowed for another bot only."""
+        origins = self.bots[bot]
+        if origins is None:
+            return
+        if not origins.decide(visit.given.get(b"origin"), visit.given.get(b"host")).served:
+            raise Refusal(ORIGIN_NOT_ALLOWED)
 
     async def check_alive(self, caller: Caller) -> None:
         """Refuse a session that was erased, or that belongs to a bot that is no longer configured."""

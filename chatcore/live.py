@@ -1,8 +1,9 @@
 """Replies in flight: started once, followed by any number of readers, resumable, stoppable.
 
 A reply runs in a task of its own, so that it outlives the request that asked for it. Its events go into a record of
-the reply log; every reader pulls from there at its own pace, so a slow one holds nothing but its place. One tick a
-quarter of a second does what would otherwise be a timer for each wait: heartbeats and stalled readers.
+the reply log; every reader pulls from there at its own pace, so a slow one holds nothing but its place (the server
+disconnects those that stop reading at all). One tick a quarter of a second gives all heartbeats, without a timer for
+every wait.
 """
 
 import asyncio
@@ -11,14 +12,10 @@ from typing import Literal, Self
 
 from chatcore.errors import OVERLOADED, SHUTTING_DOWN, Refusal
 from chatcore.model import Delta, Outcome, Turn, TurnKey
-from chatcore.observe import Observe, ReaderStalled
 from chatcore.ports import ClientConnection, Clock, ReplyLog, ReplyRecord
 
 SILENCE_SECONDS = 15.0
 """After so long without a byte to a reader a heartbeat is due; also when the status is decided at the latest."""
-
-STALL_SECONDS = 60.0
-"""A reader that takes nothing for so long is disconnected; the reply goes on and can be resumed."""
 
 READ_CHARS = 32_768
 """About how much text a reader is given at once, so that a slow one has little of it in the socket's buffer."""
@@ -49,7 +46,7 @@ class Running:
 class Reader:
     """One reader of one reply; `position` is the number of the last event it was given."""
 
-    __slots__ = ("_connection", "_live", "_pulse", "_waiter", "_whole", "position", "quiet_since", "record", "sending")
+    __slots__ = ("_connection", "_live", "_pulse", "_waiter", "_whole", "position", "quiet_since", "record")
 
     def __init__(
         self, live: "Live", record: ReplyRecord, after: int, connection: ClientConnection | None, *, whole: bool
@@ -62,7 +59,6 @@ class Reader:
         self._waiter: asyncio.Future[None] | None = None
         self._pulse = False
         self.quiet_since = live.clock.monotonic()
-        self.sending = False
 
     def __enter__(self) -> Self:
         """Begin to be told of changes."""
@@ -114,22 +110,13 @@ class Reader:
     def sent(self) -> None:
         """Note that the client took something."""
         self.quiet_since = self._live.clock.monotonic()
-        self.sending = False
 
-    def tick(self, now: float) -> bool:
-        """Let time pass; tells whether the client has stalled and was dropped."""
-        silence = now - self.quiet_since
-        if silence < SILENCE_SECONDS:
-            return False
-        if not self.sending:
+    def tick(self, now: float) -> None:
+        """Let time pass: a heartbeat after silence."""
+        if now - self.quiet_since >= SILENCE_SECONDS:
             self.quiet_since = now
             self._pulse = True
             self.wake()
-        elif silence >= STALL_SECONDS and self._connection is not None:
-            self.quiet_since = now
-            self._connection.abort()
-            return True
-        return False
 
     def _changed(self) -> None:
         if not self._whole or self.record.outcome is not None:
@@ -139,14 +126,13 @@ class Reader:
 class Live:
     """All replies in flight in this process."""
 
-    def __init__(self, log: ReplyLog, max_in_flight: int, clock: Clock, observe: Observe) -> None:
+    def __init__(self, log: ReplyLog, max_in_flight: int, clock: Clock) -> None:
         self.log = log
         self.clock = clock
         self.running: dict[TurnKey, Running] = {}
         self.readers: set[Reader] = set()
         self.refusing = False
         self._max_in_flight = max_in_flight
-        self._observe = observe
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -202,14 +188,16 @@ class Live:
         await self.log.drop(session_id)
 
     def tick(self, now: float) -> None:
-        """Let time pass: heartbeats, stalled readers, replies that were kept long enough."""
+        """Let time pass: heartbeats, replies that were kept long enough."""
         for reader in tuple(self.readers):
-            if reader.tick(now):
-                self._observe(ReaderStalled())
+            reader.tick(now)
         self.log.sweep(now)
 
     async def settle(self, grace_seconds: float) -> None:
-        """Give running replies the grace, then end them with `shutting_down`; wait until that is saved."""
+        """Give running replies the grace, then end them with `shutting_down`; wait until that is saved.
+
+        May be cancelled and called again with less patience.
+        """
         tasks = [running.task for running in self.running.values() if running.task is not None]
         if not tasks:
             return

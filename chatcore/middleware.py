@@ -4,11 +4,11 @@ from starlette.exceptions import HTTPException
 
 from chatcore.asgi import App, Header, Message, Receive, Scope, Send, Visit, respond, respond_problem, visit_of
 from chatcore.cors import Origins
-from chatcore.errors import INTERNAL_ERROR, NOT_FOUND, ORIGIN_NOT_ALLOWED, Refusal
+from chatcore.errors import INTERNAL_ERROR, NOT_FOUND, ORIGIN_NOT_ALLOWED, STORE_UNAVAILABLE, Refusal
 from chatcore.live import ClientGoneError
 from chatcore.logs import request_id
 from chatcore.observe import Crashed, Decided, Observer, RequestEnded
-from chatcore.ports import Clock
+from chatcore.ports import Clock, StoreUnavailableError
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
 _PUBLIC = ("/widget/",)
@@ -112,6 +112,8 @@ class Refusals:
             visit.code = "client_gone"
         except Refusal as refusal:
             await self._answer(send, visit, refusal)
+        except StoreUnavailableError:
+            await self._answer(send, visit, Refusal(STORE_UNAVAILABLE, retry_after=5))
         except HTTPException as error:  # Starlette's router found no route
             found = error.status_code != NOT_FOUND.status
             if found:

@@ -91,6 +91,13 @@ class ReplyEnded(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class AnswerOdd(msgspec.Struct, frozen=True):
+    """Something of n8n's answer was left out; `detail` names shapes and members, never values."""
+
+    bot: str
+    detail: str
+
+
 class ReplyJoined(msgspec.Struct, frozen=True):
     """A reader came to a reply that already existed: a retry, or a resumption."""
 
@@ -130,6 +137,7 @@ Happening = (
     | SessionHappened
     | ReplyStarted
     | ReplyEnded
+    | AnswerOdd
     | ReplyJoined
     | RepliesEvicted
     | ReaderStalled
@@ -156,6 +164,7 @@ class Observer:
             SessionHappened: self._session,
             ReplyStarted: lambda it: self._child(self.metrics.messages, it.bot).inc(),
             ReplyEnded: self._reply,
+            AnswerOdd: lambda it: self._say(logging.WARNING, it, f"answer of bot {it.bot}: {it.detail}"),
             ReplyJoined: lambda it: self._child(self.metrics.joined, it.how).inc(),
             RepliesEvicted: self._evicted,
             ReaderStalled: self._stalled,

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-from jose import jwk, jws  # type: ignore[import-untyped]
-from jose.exceptions import JOSEError  # type: ignore[import-untyped]
+from jose import jwk, jws
+from jose.exceptions import JOSEError
 
 from chatcore import keyed, strictjson
 from chatcore.errors import IDENTITY_INVALID, TOKEN_EXPIRED, TOKEN_INVALID, Refusal

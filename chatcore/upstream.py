@@ -24,7 +24,7 @@ from chatcore.errors import (
 )
 from chatcore.model import Delta, Failed, ReplyEvent, Turn
 from chatcore.n8n_request import Webhook
-from chatcore.observe import CircuitChanged, Decided, Observer
+from chatcore.observe import AnswerOdd, CircuitChanged, Decided, Observer
 from chatcore.ports import Clock
 from chatcore.settings import BotSettings, ChallengeSettings, UpstreamSettings
 from chatcore.tokens import Tokens
@@ -207,12 +207,12 @@ class N8nUpstream:
             )
         bot.circuit.connected()
         try:
-            return await self._read(response, exchange)
+            return await self._read(bot.name, response, exchange)
         finally:
             # Gives the connection back to the pool where the answer was read to its end, closes it otherwise.
             response.release()
 
-    async def _read(self, response: aiohttp.ClientResponse, exchange: _Exchange) -> Failed | None:
+    async def _read(self, bot: str, response: aiohttp.ClientResponse, exchange: _Exchange) -> Failed | None:
         content_type = response.headers.get("Content-Type")
         if self._observer.debugging:
             self._observer(Decided("n8n", f"status {response.status}, {content_type or 'no content type'}"))
@@ -247,6 +247,8 @@ class N8nUpstream:
         events = decoder.close(clock.monotonic(), complete=complete)
         if events:
             sink(events)
+        for note in decoder.notes:
+            self._observer(AnswerOdd(bot, note))
         return None
 
     def _tick_exchange(self, exchange: _Exchange, now: float) -> None:

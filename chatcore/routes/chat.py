@@ -116,7 +116,7 @@ class ChatRoutes:
         """POST /api/v1/chat/{message_id}/feedback: count a rating."""
         visit = visit_of(scope)
         caller = await self._gate.caller(visit)
-        check_message_id(scope["path_params"]["message_id"])
+        _message_id(scope)
         media_type(visit.given.get(b"content-type"))
         feedback = parse_feedback(await read_body(visit, receive, self._settings.max_body_bytes))
         self._observer(FeedbackGiven(caller.bot, feedback.rating))
@@ -150,8 +150,7 @@ class ChatRoutes:
 
     async def _own_reply(self, scope: Scope, visit: Visit) -> ReplyRecord:
         caller = await self._gate.caller(visit)
-        message_id = check_message_id(scope["path_params"]["message_id"])
-        record = await self._live.log.find((caller.session_id, message_id))
+        record = await self._live.log.find((caller.session_id, _message_id(scope)))
         if record is None:
             raise Refusal(REPLY_GONE)
         return record
@@ -224,9 +223,16 @@ class ChatRoutes:
 
 
 async def _write(reader: Reader, send: Send, body: bytes) -> None:
-    reader.sending = True
     await send({"type": "http.response.body", "body": body, "more_body": True})
     reader.sent()
+
+
+def _message_id(scope: Scope) -> str:
+    """Give the message id of the path; what cannot be one names no reply."""
+    try:
+        return check_message_id(scope["path_params"]["message_id"])
+    except Refusal:
+        raise Refusal(REPLY_GONE) from None
 
 
 def _wants_stream(visit: Visit) -> bool:

@@ -50,6 +50,7 @@ class SessionRoutes:
             media_type(visit.given.get(b"content-type"))
         request = parse_session(body)
         bot = self._bot(request.bot)
+        self._gate.check_origin(visit, bot)
         user = None if request.identity_token is None else self._gate.tokens.identity(request.identity_token)
         await self._check_challenge(client, request.challenge_token)
         issued = self._gate.tokens.issue(visit.user_agent, bot, user)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatcore.ports import Clock, CounterStore, ReplyLog, SessionStore
+from chatcore.ports import Clock, ReplyLog, SessionStore
 from chatcore.settings import Settings
 from chatcore.stores.counters_memory import MemoryCounters
 from chatcore.stores.replies_memory import MemoryReplies
@@ -14,12 +14,22 @@ if TYPE_CHECKING:  # brings the metrics library, which a main that only reports 
     from chatcore.observe import Observe
 
 
+SWEEP_SECONDS = 5.0
+
+
 class Stores(msgspec.Struct):
     """What this variant plugs in for the core's ports."""
 
     sessions: SessionStore
-    counters: CounterStore
+    counters: MemoryCounters
     replies: ReplyLog
+    swept_at: float = 0.0
+
+    def tick(self, now: float) -> None:
+        """Give back the memory of counters that hold nothing back any more."""
+        if now >= self.swept_at + SWEEP_SECONDS:
+            self.swept_at = now
+            self.counters.sweep()
 
 
 def open_stores(settings: Settings, clock: Clock, observe: "Observe") -> Stores:

@@ -63,7 +63,7 @@ async def test_tokens_that_must_not_pass(visitor: ChatClient) -> None:
     now = int(time.time())
 
     def sign(secret: str = JWT_SECRET, algorithm: str = "HS256", **changed: object) -> str:
-        return jwt.encode({**claims, **changed}, secret, algorithm=algorithm)
+        return str(jwt.encode({**claims, **changed}, secret, algorithm=algorithm))
 
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
     forged = {

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from jose import jwt  # type: ignore[import-untyped]
+from jose import jwt
 
 from chatcore.errors import Refusal
 from chatcore.keyed import browser
