@@ -2,11 +2,12 @@
 
 /** An answer of the server that is an error: a problem document (RFC 9457). */
 class Problem extends Error {
-  /** @param {{detail: string, code: string, retry_after?: number}} document */
+  /** @param {{detail: string, code: string, retry_after?: number, content?: string}} document */
   constructor(document) {
     super(document.detail);
     this.code = document.code;
     this.retryAfter = document.retry_after;
+    this.content = document.content ?? "";
   }
 }
 
@@ -117,7 +118,10 @@ async function converse(message, id) {
     spoken.textContent = reply.textContent;
     if (ending === "stopped") show("note", "Stopped.");
   } catch (error) {
-    if (error instanceof Problem && error.code.startsWith("token_")) token = null;
+    if (error instanceof Problem) {
+      if (error.code.startsWith("token_")) token = null;
+      reply.append(error.content); // what was said of a reply that failed before its status went out
+    }
     const fault = show("error", sentence(error));
     spoken.textContent = fault.textContent;
     const again = document.createElement("button");

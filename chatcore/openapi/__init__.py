@@ -63,11 +63,6 @@ def document(settings: Settings) -> dict[str, Any]:
                     "scheme": "bearer",
                     "description": "`METRICS_TOKEN`, where the operator set one.",
                 },
-                "admin": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "One of `ADMIN_TOKENS`.",
-                },
             },
         },
     }

@@ -67,6 +67,10 @@ _MESSAGE_ID = {
     "schema": {"type": "string", "pattern": UUID},
     "example": MESSAGE_ID,
 }
+_LINKS = {
+    operation: {"operationId": operation, "parameters": {"message_id": "$response.body#/message_id"}}
+    for operation in ("resumeReply", "stopReply", "rateReply")
+}
 
 
 def chat_paths() -> dict[str, Any]:
@@ -85,7 +89,7 @@ def chat_paths() -> dict[str, Any]:
             "content": {"application/json": {"schema": schema("ChatRequest"), "example": {"message": "Hello"}}},
         },
         "responses": {
-            "200": answer("The reply.", _reply(), "Cache-Control", *LIMITS),
+            "200": {**answer("The reply.", _reply(), "Cache-Control", *LIMITS), "links": _LINKS},
             **errors((*_TOKEN, *_BODY, *_REFUSED)),
         },
     }

@@ -165,7 +165,7 @@ def _object(
 
 def _level(left: int) -> dict[str, Any]:
     """Describe a value of metadata with `left` levels of objects and arrays below."""
-    text = {"type": "string", "maxLength": fields.MAX_METADATA_BYTES, "pattern": WITHOUT_NUL}
+    text = {"type": "string", "pattern": WITHOUT_NUL}
     kinds: list[dict[str, Any]] = [text, {"type": ["number", "boolean", "null"]}]
     if left:
         inner = _level(left - 1)
