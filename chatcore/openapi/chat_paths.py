@@ -152,7 +152,7 @@ def _feedback() -> dict[str, Any]:
         },
         "responses": {
             "204": answer("It counts.", None, "Cache-Control"),
-            **errors((*_TOKEN, *_BODY, kinds.NOT_FOUND)),
+            **errors((*_TOKEN, *_BODY, *_OF_REPLY)),
         },
     }
 

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from chatcore.errors import (
+    CHALLENGE_FAILED,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -87,7 +88,7 @@ def _problem(status: int, kinds: list[Kind]) -> dict[str, Any]:
         return {"description": f"{said}\n\nMay come without a body and without the usual headers."}
     names = list(_ALWAYS)
     names += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
-    names += ["Retry-After"] if status in _WAITING else []
+    names += ["Retry-After"] if status in _WAITING or CHALLENGE_FAILED in kinds else []
     names += LIMITS if status == HTTPStatus.TOO_MANY_REQUESTS else []
     members = {"status": {"const": status}, "code": {"enum": [kind.code for kind in kinds]}}
     media = {
