@@ -32,11 +32,11 @@ class Message(msgspec.Struct, omit_defaults=True, rename={"session_id": "session
 
 
 class Webhook:
-    """One bot's webhook, with all that does not change from request to request."""
+    """One bot's webhook; `headers` are those that do not change from request to request."""
 
     def __init__(self, settings: BotSettings) -> None:
         self.url = settings.url
-        self._headers = {
+        self.headers = {
             "Accept": "application/json, text/event-stream, text/plain, */*;q=0.5",
             "Accept-Encoding": "identity",  # n8n's streams are cut to pieces by gzip otherwise
             "Content-Type": "application/json",
@@ -44,19 +44,18 @@ class Webhook:
         }
         self._bearer = True
         if settings.basic_auth is not None:
-            self._headers["Authorization"] = "Basic " + b64encode(":".join(settings.basic_auth).encode()).decode()
+            self.headers["Authorization"] = "Basic " + b64encode(":".join(settings.basic_auth).encode()).decode()
             self._bearer = False
         if settings.api_key is not None:
-            self._headers[settings.api_key_header] = settings.api_key
+            self.headers[settings.api_key_header] = settings.api_key
             self._bearer = self._bearer and settings.api_key_header.lower() != "authorization"
         self._encode = msgspec.json.Encoder().encode
 
-    def headers(self, token: str) -> dict[str, str]:
-        """Give the headers of one request; `token` is the short-lived one that n8n can validate."""
-        headers = {**self._headers, "X-Session-Token": token}
+    def signed(self, token: str) -> dict[str, str]:
+        """Give the headers that carry the short-lived token which n8n can validate."""
         if self._bearer:
-            headers["Authorization"] = f"Bearer {token}"
-        return headers
+            return {"X-Session-Token": token, "Authorization": f"Bearer {token}"}
+        return {"X-Session-Token": token}
 
     def body(self, turn: Turn) -> bytes:
         """Give the body of one request."""

@@ -11,6 +11,7 @@ from tests.support.answers import (
     Close,
     Send,
     Stall,
+    Wait,
     answer_bytes,
     answer_empty,
     answer_error,
@@ -76,6 +77,19 @@ FAILURES: list[tuple[str, Answer, int, str]] = [
     (
         "bad chunk",
         Answer((head(200, {"Content-Type": "text/plain"}, "Transfer-Encoding: chunked"), Send(b"zz\r\nx"), Close())),
+        502,
+        "upstream_invalid",
+    ),
+    (
+        "bad chunk later",
+        Answer(
+            (
+                head(200, {"Content-Type": "text/plain"}, "Transfer-Encoding: chunked"),
+                Wait(0.1),
+                Send(b"zz\r\nx"),
+                Stall(),
+            )
+        ),
         502,
         "upstream_invalid",
     ),

@@ -1,4 +1,4 @@
-"""The n8n webhook over HTTP: request, timeouts, circuit, status -> error; the only file with aiohttp.
+"""All bots' webhooks: one exchange a turn, its deadlines, the circuit that opens when n8n cannot be reached.
 
 A message is sent once. Nothing is ever repeated after a byte of it left, since n8n works on even when its caller hangs
 up (n8n 2.41). Deadlines are kept by `tick`, not by a timer for every read.
@@ -8,10 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from typing import Literal
-
-import aiohttp
-import msgspec
-from yarl import URL
+from urllib.parse import urlsplit
 
 from chatcore.circuit import Circuit
 from chatcore.errors import (
@@ -28,14 +25,21 @@ from chatcore.observe import AnswerOdd, CircuitChanged, Decided, Observer
 from chatcore.ports import Clock
 from chatcore.settings import BotSettings, ChallengeSettings, UpstreamSettings
 from chatcore.tokens import Tokens
+from chatcore.upstream.challenge import passes
+from chatcore.upstream.transport import (
+    Answer,
+    CutError,
+    HungUpError,
+    NotConnectedError,
+    NotHttpError,
+    Target,
+    Transport,
+    open_transport,
+)
 from chatcore.wire.decode import Decoder, status_failure
-
-IDLE_CONNECTION_SECONDS = 4.0
-"""n8n closes an idle connection after 6 s; one that we keep must be younger when it is used."""
 
 PROBE_SECONDS = 5.0
 CHALLENGE_SECONDS = 5.0
-CHALLENGE_BYTES = 65_536
 
 Sink = Callable[[Sequence[ReplyEvent]], None]
 
@@ -46,17 +50,18 @@ class _Bot:
     def __init__(self, settings: BotSettings) -> None:
         self.name = settings.name
         self.webhook = Webhook(settings)
-        self.url = URL(settings.url, encoded=True)
         self.circuit = Circuit()
+        self.target: Target | None = None
 
 
 class _Exchange:
     """One request under way, as `tick` sees it. `cut` is set before its task is cancelled by us.
 
-    A cut of `told` means that the decoder's last event was delivered and only the connection is left to close.
+    A cut of `told` means that the decoder's last event was delivered and only the connection is left to close; `broken`
+    that the rest of the body cannot come.
     """
 
-    __slots__ = ("cut", "decoder", "first_by", "last_read", "sink", "task", "total_by")
+    __slots__ = ("answer", "cut", "decoder", "first_by", "last_read", "sink", "task", "total_by")
 
     def __init__(self, task: asyncio.Task[object], sink: Sink, first_by: float, total_by: float) -> None:
         self.task = task
@@ -64,15 +69,16 @@ class _Exchange:
         self.first_by = first_by
         self.total_by = total_by
         self.last_read: float | None = None
+        self.answer: Answer | None = None
         self.decoder: Decoder | None = None
-        self.cut: Failed | Refusal | Literal["told"] | None = None
+        self.cut: Failed | Refusal | Literal["told", "broken"] | None = None
 
     @property
     def held(self) -> int:
         """Bytes that were read and are not text yet."""
         return 0 if self.decoder is None else self.decoder.buffered
 
-    def end(self, why: Failed | Refusal | Literal["told"]) -> None:
+    def end(self, why: Failed | Refusal | Literal["told", "broken"]) -> None:
         if self.cut is None:
             self.cut = why
             self.task.cancel()
@@ -81,10 +87,12 @@ class _Exchange:
         """Give the text that the decoder still held back, where the exchange ends before its answer does."""
         if self.decoder is None or self.decoder.finished:
             return
-        deltas = [event for event in self.decoder.close(now, complete=False) if isinstance(event, Delta)]
-        if deltas:
+        events = self.decoder.close(now, complete=False)
+        if self.cut != "broken":
+            events = [event for event in events if isinstance(event, Delta)]
+        if events:
             with contextlib.suppress(Refusal):  # no room for it: the reply ends either way
-                self.sink(deltas)
+                self.sink(events)
 
 
 class N8nUpstream:
@@ -102,7 +110,7 @@ class N8nUpstream:
         self._bots = {name: _Bot(bot) for name, bot in settings.bots.items()}
         self._active: set[_Exchange] = set()
         self._probes: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
+        self._transport: Transport | None = None
 
     def available(self, bot: str) -> bool:
         """Tell whether `bot`'s circuit is closed."""
@@ -112,8 +120,8 @@ class N8nUpstream:
         """Close all connections."""
         for probe in tuple(self._probes):
             probe.cancel()
-        if self._session is not None:
-            await self._session.close()
+        if self._transport is not None:
+            await self._transport.close()
 
     async def exchange(self, turn: Turn, sink: Sink) -> None:
         """Send `turn` once and put every event of the answer into `sink`."""
@@ -137,7 +145,7 @@ class N8nUpstream:
             task.uncancel()
             if isinstance(exchange.cut, Refusal):
                 raise exchange.cut from None
-            failed = None if exchange.cut == "told" else exchange.cut
+            failed = exchange.cut if isinstance(exchange.cut, Failed) else None
         finally:
             self._active.discard(exchange)
         if failed is not None:
@@ -158,79 +166,60 @@ class N8nUpstream:
                 probe.add_done_callback(self._probes.discard)
 
     async def passes_challenge(self, challenge: ChallengeSettings, token: str, address: str) -> bool | None:
-        """Ask the `siteverify` endpoint about a visitor's answer; None when the endpoint gives no usable answer."""
-        form = {"secret": challenge.secret, "response": token, "remoteip": address}
-        timeout = aiohttp.ClientTimeout(total=CHALLENGE_SECONDS)
+        """Ask the `siteverify` endpoint about a visitor's answer; None when it gives no usable one in time."""
         try:
-            async with self._client().post(
-                challenge.verify_url, data=form, timeout=timeout, allow_redirects=False
-            ) as response:
-                body = await response.content.read(CHALLENGE_BYTES)
-                verdict = msgspec.json.decode(body)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+            async with asyncio.timeout(CHALLENGE_SECONDS):
+                return await passes(self._open(), challenge, token, address)
+        except TimeoutError:
             return None
-        success = verdict.get("success") if isinstance(verdict, dict) else None
-        return success if isinstance(success, bool) else None
 
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=self._settings.max_replies_in_flight, keepalive_timeout=IDLE_CONNECTION_SECONDS
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._settings.connect_timeout_seconds, connect=None
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
-                trust_env=False,
-            )
-        return self._session
+    def _open(self) -> Transport:
+        if self._transport is None:
+            limits = self._settings
+            self._transport = open_transport(limits.max_replies_in_flight, limits.connect_timeout_seconds)
+        return self._transport
 
     async def _converse(self, bot: _Bot, turn: Turn, exchange: _Exchange) -> Failed | None:
         """Send the request and read the answer; gives the failure that the decoder has not told."""
-        token = self._tokens.for_n8n(turn.session_id, turn.message_id)
+        transport, webhook = self._open(), bot.webhook
+        if bot.target is None:
+            bot.target = transport.target(webhook.url, webhook.headers)
+        signed = webhook.signed(self._tokens.for_n8n(turn.session_id, turn.message_id))
         try:
-            response = await self._client().post(
-                bot.url, data=bot.webhook.body(turn), headers=bot.webhook.headers(token), allow_redirects=False
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            answer = await transport.post(bot.target, signed, webhook.body(turn))
+        except NotConnectedError as error:
             if bot.circuit.failed(self._clock.monotonic()):
                 self._observer(CircuitChanged(bot.name, "open"))
-            return _failed(UPSTREAM_UNAVAILABLE, f"no connection: {type(error).__name__}", sent=False)
-        except aiohttp.ClientResponseError as error:
-            return _failed(UPSTREAM_INVALID, f"not HTTP: {type(error).__name__}")
-        except (aiohttp.ClientError, OSError) as error:
-            return _failed(
-                UPSTREAM_UNAVAILABLE, f"the connection ended before the answer began: {type(error).__name__}"
-            )
+            return _failed(UPSTREAM_UNAVAILABLE, f"no connection: {error}", sent=False)
+        except NotHttpError as error:
+            return _failed(UPSTREAM_INVALID, f"not HTTP: {error}")
+        except HungUpError as error:
+            return _failed(UPSTREAM_UNAVAILABLE, f"the connection ended before the answer began: {error}")
         bot.circuit.connected()
         try:
-            return await self._read(bot.name, response, exchange)
+            return await self._read(bot.name, answer, exchange)
         finally:
-            # Gives the connection back to the pool where the answer was read to its end, closes it otherwise.
-            response.release()
+            answer.release()
 
-    async def _read(self, bot: str, response: aiohttp.ClientResponse, exchange: _Exchange) -> Failed | None:
-        content_type = response.headers.get("Content-Type")
+    async def _read(self, bot: str, answer: Answer, exchange: _Exchange) -> Failed | None:
         if self._observer.debugging:
-            self._observer(Decided("n8n", f"status {response.status}, {content_type or 'no content type'}"))
-        failed = status_failure(response.status, content_type)
+            said = f"status {answer.status}, {answer.content_type or 'no content type'}"
+            self._observer(Decided("n8n", said))
+        failed = status_failure(answer.status, answer.content_type)
         if failed is not None:
-            response.close()
             return failed
+        exchange.answer = answer
         clock, sink = self._clock, exchange.sink
         limits = self._settings
         exchange.last_read = now = clock.monotonic()
         decoder = exchange.decoder = Decoder(
-            response.status,
-            content_type,
+            answer.status,
+            answer.content_type,
             show_raw_json=limits.show_raw_json,
             max_bytes=limits.reply_max_bytes,
             now=now,
         )
-        read = response.content.readany
+        read = answer.read
         complete = True
         try:
             while data := await read():
@@ -239,11 +228,9 @@ class N8nUpstream:
                 if events:
                     sink(events)
                 if decoder.finished:
-                    response.close()  # an error or [DONE]: whatever may follow is not read
-                    break
-        except (aiohttp.ClientError, OSError, ValueError):
+                    break  # an error or [DONE]: whatever may follow is not read
+        except CutError:
             complete = False
-            response.close()
         events = decoder.close(clock.monotonic(), complete=complete)
         if events:
             sink(events)
@@ -264,7 +251,9 @@ class N8nUpstream:
             if decoder.finished:
                 exchange.end("told")
                 return
-        if now >= exchange.total_by:
+        if exchange.answer is not None and exchange.answer.broken:
+            exchange.end("broken")
+        elif now >= exchange.total_by:
             exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_TOTAL_TIMEOUT_SECONDS"))
         elif exchange.last_read is None:
             if now >= exchange.first_by:
@@ -274,9 +263,11 @@ class N8nUpstream:
 
     async def _probe(self, bot: _Bot) -> None:
         """Connect and hang up: no request is sent, so no workflow runs."""
+        address = urlsplit(bot.webhook.url)
+        port = address.port or (443 if address.scheme == "https" else 80)
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                _, writer = await asyncio.open_connection(bot.url.host, bot.url.port)
+                _, writer = await asyncio.open_connection(address.hostname, port)
         except OSError:  # refused, unreachable, unknown, or too slow
             return
         writer.close()

@@ -1,0 +1,33 @@
+"""Whether a visitor passed the site's challenge: one question to a `siteverify` endpoint (Turnstile and its like)."""
+
+from urllib.parse import urlencode
+
+import msgspec
+
+from chatcore.settings import ChallengeSettings
+from chatcore.upstream.transport import Transport, TransportError
+
+ANSWER_BYTES = 65_536
+
+
+async def passes(transport: Transport, challenge: ChallengeSettings, token: str, address: str) -> bool | None:
+    """Ask about a visitor's answer; None when the endpoint gives no usable one. The caller limits the time."""
+    target = transport.target(
+        challenge.verify_url, {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+    )
+    form = urlencode({"secret": challenge.secret, "response": token, "remoteip": address})
+    try:
+        answer = await transport.post(target, {}, form.encode())
+    except TransportError:
+        return None
+    try:
+        body = b""
+        while (data := await answer.read()) and len(body) <= ANSWER_BYTES:
+            body += data
+        verdict = msgspec.json.decode(body)
+    except (TransportError, msgspec.DecodeError):
+        return None
+    finally:
+        answer.release()
+    success = verdict.get("success") if isinstance(verdict, dict) else None
+    return success if isinstance(success, bool) else None
