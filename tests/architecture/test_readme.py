@@ -27,7 +27,7 @@ FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`")
 NO_SETTING = {"NAME_FILE", "TZ"}
-SECONDS_TO_SERVE = 120.0
+SECONDS_TO_SERVE = 90.0
 
 
 def _commands(path: Path = README) -> list[str]:
