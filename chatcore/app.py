@@ -118,6 +118,7 @@ class Application:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
         ticker = asyncio.create_task(self._tick_for_ever())
+        self._upstream.warm_up()
         try:
             yield
         finally:

@@ -1,6 +1,7 @@
 """Who is asking, and may they: the client's address and its limit, the session behind a token."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from chatcore.asgi import Scope, Visit
 from chatcore.clientaddr import Addresses, Client
@@ -11,6 +12,17 @@ from chatcore.observe import Decided, Observer, SetupSuspicious
 from chatcore.ports import SessionStore
 from chatcore.ratelimit import Limits, Standing
 from chatcore.tokens import Tokens
+
+
+@contextmanager
+def limit_first(charged: Standing | Refusal | None) -> Iterator[None]:
+    """Let whoever is over the limit learn just that, whatever else is wrong with the request."""
+    try:
+        yield
+    except Refusal:
+        if isinstance(charged, Refusal):
+            raise charged from None
+        raise
 
 
 class Gate:
@@ -50,15 +62,27 @@ class Gate:
             self._observer(Decided("address", client.masked))
         return client
 
-    async def try_address(self, client: Client) -> Standing | Refusal | None:
+    async def try_address(self, client: Client, bot: str | None = None) -> Standing | Refusal | None:
         """Charge a request to its address; the refusal is given, not raised, for the caller to weigh."""
         try:
-            standing = await self._limits.admit_address(client.limit_key)
+            standing = await self._limits.admit_address(client.limit_key, bot)
         except Refusal as refusal:
             return refusal
         if self._observer.debugging and standing is not None:
             self._observer(Decided("address limit", f"{standing.remaining} of {standing.limit} left"))
         return standing
+
+    async def of_bot(self, client: Client, bot: str, charged: Standing | Refusal | None) -> Standing | Refusal | None:
+        """Move a charge to the bot's own bucket, where it has one (`RATE_LIMIT_PER_MINUTE_<BOT>`)."""
+        if not self._limits.has_own_rate(bot):
+            return charged
+        if not isinstance(charged, Refusal):
+            await self._limits.give_back_address(client.limit_key)
+        return await self.try_address(client, bot)
+
+    async def give_back(self, client: Client, bot: str) -> None:
+        """Undo the charge of a request that turned out not to count."""
+        await self._limits.give_back_address(client.limit_key, bot)
 
     async def caller(self, visit: Visit) -> Caller:
         """Give the session of the request's token. Raises `Refusal` 401."""

@@ -5,6 +5,7 @@ import logging
 import logging.handlers
 import queue
 import sys
+import time
 from typing import IO, Any, Literal
 
 import msgspec
@@ -16,18 +17,18 @@ QUEUED_LINES = 10_000
 """Log lines that may wait for a slow reader of standard error; further ones are dropped and counted."""
 
 
-class _TextFormatter(logging.Formatter):
+class _UtcFormatter(logging.Formatter):
+    converter = staticmethod(time.gmtime)  # RFC 3339 in UTC, as all times of ours
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+
+class _TextFormatter(_UtcFormatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(request_id)s %(message)s")
-        self.default_msec_format = "%s.%03d"
 
 
-class _JsonFormatter(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.default_time_format = "%Y-%m-%dT%H:%M:%S"
-        self.default_msec_format = "%s.%03d"
-
+class _JsonFormatter(_UtcFormatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": self.formatTime(record),

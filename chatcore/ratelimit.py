@@ -82,6 +82,10 @@ class Limits:
             if bot.daily_message_limit or bot.daily_message_limit_per_address
         }
 
+    def has_own_rate(self, bot: str) -> bool:
+        """Tell whether addresses have a bucket of their own at this bot."""
+        return bot in self._address_by_bot
+
     async def admit_address(self, client_key: str, bot: str | None = None) -> Standing | None:
         """Charge one request to an address; `None` where no limit is set.
 

@@ -60,6 +60,7 @@ class ChatRoutes:
         admitted = await self._gate.try_address(client)
         try:
             caller = await self._gate.caller(visit)
+            admitted = await self._gate.of_bot(client, caller.bot, admitted)
             media_type(visit.given.get(b"content-type"))
             request = parse_chat(await read_body(visit, receive, self._settings.max_body_bytes), self._settings)
             record = None
@@ -70,7 +71,7 @@ class ChatRoutes:
             raise (admitted if isinstance(admitted, Refusal) else refusal) from None
         if record is not None:
             if not isinstance(admitted, Refusal):
-                await self._limits.give_back_address(client.limit_key)
+                await self._gate.give_back(client, caller.bot)
             self._observer(ReplyJoined("retry"))
         elif isinstance(admitted, Refusal):
             raise admitted

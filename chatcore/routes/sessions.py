@@ -6,7 +6,7 @@ from typing import Any
 from chatcore.asgi import Receive, Scope, Send, Visit, read_body, respond, respond_json, visit_of
 from chatcore.clientaddr import Client
 from chatcore.errors import CHALLENGE_FAILED, INVALID_REQUEST, TOKEN_MISSING, FieldFault, Refusal
-from chatcore.gate import Gate
+from chatcore.gate import Gate, limit_first
 from chatcore.intake import media_type, parse_session
 from chatcore.live import Live
 from chatcore.observe import Observer, SessionHappened
@@ -44,12 +44,14 @@ class SessionRoutes:
         """POST /api/v1/session."""
         visit = visit_of(scope)
         client = self._gate.client(scope)
-        _note(visit, await self._gate.try_address(client))
-        body = await read_body(visit, receive, self._settings.max_body_bytes)
-        if body or b"content-type" in visit.given:
-            media_type(visit.given.get(b"content-type"))
-        request = parse_session(body)
-        bot = self._bot(request.bot)
+        charged = await self._gate.try_address(client)
+        with limit_first(charged):
+            body = await read_body(visit, receive, self._settings.max_body_bytes)
+            if body or b"content-type" in visit.given:
+                media_type(visit.given.get(b"content-type"))
+            request = parse_session(body)
+            bot = self._bot(request.bot)
+        _note(visit, await self._gate.of_bot(client, bot, charged))
         self._gate.check_origin(visit, bot)
         user = None if request.identity_token is None else self._gate.tokens.identity(request.identity_token)
         await self._check_challenge(client, request.challenge_token)
@@ -72,11 +74,14 @@ class SessionRoutes:
     async def refresh(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """POST /api/v1/session/refresh: also for a token that expired a while ago."""
         visit = visit_of(scope)
-        _note(visit, await self._gate.try_address(self._gate.client(scope)))
+        client = self._gate.client(scope)
+        charged = await self._gate.try_address(client)
         token = visit.bearer
-        if token is None:
-            raise Refusal(TOKEN_MISSING)
-        caller = self._gate.tokens.refreshable(token, visit.user_agent).caller
+        with limit_first(charged):
+            if token is None:
+                raise Refusal(TOKEN_MISSING)
+            caller = self._gate.tokens.refreshable(token, visit.user_agent).caller
+        _note(visit, await self._gate.of_bot(client, caller.bot, charged))
         await self._gate.check_alive(caller)
         issued = self._gate.tokens.refresh(token, visit.user_agent)
         self._observer(SessionHappened("refreshed", caller.bot))

@@ -12,12 +12,10 @@ ANSWER_BYTES = 65_536
 
 async def passes(transport: Transport, challenge: ChallengeSettings, token: str, address: str) -> bool | None:
     """Ask about a visitor's answer; None when the endpoint gives no usable one. The caller limits the time."""
-    target = transport.target(
-        challenge.verify_url, {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-    )
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     form = urlencode({"secret": challenge.secret, "response": token, "remoteip": address})
     try:
-        answer = await transport.post(target, {}, form.encode())
+        answer = await transport.to(challenge.verify_url, headers)({}, form.encode())
     except TransportError:
         return None
     try:

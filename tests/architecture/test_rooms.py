@@ -14,8 +14,8 @@ VAGUE = {"base", "common", "core", "helper", "helpers", "lib", "manager", "manag
 VAGUE_CLASS = re.compile(r"(Base|Common|Helper|Helpers|Manager|Util|Utils)$|^(Base|Abstract)[A-Z]")
 
 ROOMS = {
-    "aiohttp": {"chatcore/upstream/transport.py"},
-    "yarl": {"chatcore/upstream/transport.py"},
+    "aiohttp": {"chatcore/upstream/pooled.py"},
+    "yarl": {"chatcore/upstream/pooled.py"},
     "jose": {"chatcore/tokens.py"},
     "uvicorn": {"chatcore/serve/", "chatcore/cli/"},
     "httptools": {"chatcore/serve/"},

@@ -7,18 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import aiohttp
 import pytest
 
-from chatcore.upstream import transport as module
-from chatcore.upstream.transport import (
-    Answer,
-    CutError,
-    DirectTransport,
-    HungUpError,
-    NotConnectedError,
-    NotHttpError,
-    SessionTransport,
-    Transport,
-    direct_works,
-)
+from chatcore.upstream import pooled
+from chatcore.upstream.pooled import DirectTransport, SessionTransport, direct_works
+from chatcore.upstream.transport import Answer, CutError, HungUpError, NotConnectedError, NotHttpError, Transport
 from tests.support.answers import (
     Answer as Script,
 )
@@ -59,7 +50,7 @@ def _n8n() -> Iterator[ScriptedN8n]:
 
 async def post(transport: Transport, n8n: ScriptedN8n, body: bytes = b"{}") -> Answer:
     async with asyncio.timeout(10):
-        return await transport.post(transport.target(n8n.url, HEADERS), SIGNED, body)
+        return await transport.to(n8n.url, HEADERS)(SIGNED, body)
 
 
 async def read_all(answer: Answer) -> bytes:
@@ -106,9 +97,9 @@ async def test_an_answer_left_unread_costs_its_connection(transport: Transport, 
 
 async def test_a_refused_connection_is_told_from_one_that_hung_up(transport: Transport, n8n: ScriptedN8n) -> None:
     with pytest.raises(NotConnectedError):
-        await transport.post(transport.target(f"http://127.0.0.1:{free_port()}/", HEADERS), SIGNED, b"{}")
+        await transport.to(f"http://127.0.0.1:{free_port()}/", HEADERS)(SIGNED, b"{}")
     with pytest.raises(NotConnectedError):
-        await transport.post(transport.target("http://no-such-host.invalid/", HEADERS), SIGNED, b"{}")
+        await transport.to("http://no-such-host.invalid/", HEADERS)(SIGNED, b"{}")
     for reset in (False, True):
         n8n.next(drop_before_head(reset=reset))
         with pytest.raises(HungUpError):
@@ -232,10 +223,10 @@ def test_the_direct_way_is_taken_with_the_pinned_aiohttp_and_left_with_another(
 
 
 async def test_another_aiohttp_is_served_by_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = module.open_transport(1, 1.0)
+    opened = pooled.open_transport(1, 1.0)
     assert isinstance(opened, DirectTransport)
     await opened.close()
-    monkeypatch.setattr(module, "direct_works", lambda: False)
-    opened = module.open_transport(1, 1.0)
+    monkeypatch.setattr(pooled, "direct_works", lambda: False)
+    opened = pooled.open_transport(1, 1.0)
     assert isinstance(opened, SessionTransport)
     await opened.close()

@@ -61,3 +61,20 @@ async def test_a_token_of_a_bot_that_is_gone_is_refused(
     answer = await later.chat("Hi")
     assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
     assert n8n.requests == []
+
+
+async def test_a_bot_s_own_rate_counts_instead_of_the_common_one(
+    n8n: ScriptedN8n, desk_n8n: ScriptedN8n, start_server: StartServer, make_client: MakeClient
+) -> None:
+    environment = {
+        "N8N_WEBHOOK_URL_DESK": desk_n8n.url,
+        "RATE_LIMIT_PER_MINUTE": "3",
+        "RATE_LIMIT_PER_MINUTE_DESK": "5",
+    }
+    server = start_server(n8n, environment)
+    desk = make_client(server)
+    assert (await desk.session({"bot": "desk"})).status_code == 201
+    assert [(await desk.chat("Hi")).status_code for _ in range(5)] == [200, 200, 200, 200, 429]
+    shop = make_client(server)
+    assert (await shop.session()).status_code == 201, "the desk's messages cost the common bucket nothing"
+    assert [(await shop.chat("Hi")).status_code for _ in range(3)] == [200, 200, 429]
