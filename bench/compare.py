@@ -86,7 +86,7 @@ class Comparison:
                     servers.append(await start(peer, setting, directory))  # noqa: PERF401 - so that all are stopped if one fails
             for name in self._names:
                 if name == FIRST:
-                    self.samples.add(FIRST, "direct", await first_direct(setting, length))
+                    self.samples.add(FIRST, "(none)", await first_direct(setting, length))
                 for server in servers:
                     figures = await self._measure(name, server)
                     if figures:

@@ -54,7 +54,7 @@ async def main(arguments: argparse.Namespace) -> None:
 async def _under_load(arguments: argparse.Namespace, server: Server, length: Length, directory: Path) -> Figures:
     if arguments.exact:
         return await MEASUREMENTS[arguments.name](server, length)
-    command = [str(Path(sys.executable).with_name("py-spy")), "record", "--nonblocking", "--format", "raw"]
+    command = [str(Path(sys.executable).with_name("py-spy")), "record", "--format", "raw"]
     command += ["--rate", str(_RATE), "--output", str(directory / "samples"), "--pid", str(server.process.pid)]
     command += ["--duration", "600", *(["--native"] if arguments.native else [])]
     spy = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: ASYNC220 - starts at once

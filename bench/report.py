@@ -121,14 +121,13 @@ def table(samples: Samples, peers: Sequence[Peer]) -> str:
     """Give the figures of all servers, and under them the targets."""
     measured = {server for servers in samples.values.values() for server in servers}
     shown = [(peer.name, peer.title) for peer in peers if peer.name in measured]
-    if "direct" in measured:
-        shown.insert(0, ("direct", "no server"))
+    if "(none)" in measured:
+        shown.insert(0, ("(none)", "no server"))
     lines = [["", *(title for _, title in shown)]]
+    others: list[tuple[str, str]] = []
     if "chatcore" in measured:
-        others = [(name, title) for name, title in shown if name not in ("direct", "chatcore")]
+        others = [(name, title) for name, title in shown if name not in ("(none)", "chatcore")]
         lines[0] += [f"chatcore ÷ {name}" for name, _ in others]
-    else:
-        others = []
     for row in ROWS:
         values = {name: row.value(samples, name) for name, _ in shown}
         if not any(value is not None for value in values.values()):

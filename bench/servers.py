@@ -165,8 +165,6 @@ def _service(setting: Setting) -> dict[str, str]:
         "ALLOWED_ORIGINS": ORIGIN,
         "RATE_LIMIT_PER_MINUTE": "1000000",
         "SESSION_RATE_LIMIT_PER_MINUTE": "1000000",
-        "DAILY_MESSAGE_LIMIT": "1000000000",
-        "DAILY_MESSAGE_LIMIT_PER_ADDRESS": "1000000000",
     }
 
 
