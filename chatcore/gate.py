@@ -40,6 +40,7 @@ class Gate:
         """`bots`: every bot's name, with its own origins where it does not allow all that some bot allows."""
         self.tokens = tokens
         self.bots = bots
+        self.own_rates = any(limits.has_own_rate(bot) for bot in bots)
         self.proxies_suspicious = False
         self._addresses = addresses
         self._limits = limits

@@ -207,9 +207,8 @@ class Observer:
         if it.code is not None:
             self._child(self.metrics.refusals, it.code).inc()
         if self._log.isEnabledFor(logging.INFO):
-            self._say(
-                logging.INFO, it, f"{it.method} {it.route} {it.status} {it.code or ''} {it.seconds * 1000:.1f} ms"
-            )
+            code = "" if it.code is None else f" {it.code}"
+            self._say(logging.INFO, it, f"{it.method} {it.route} {it.status}{code} {it.seconds * 1000:.1f} ms")
 
     def _crashed(self, it: Crashed) -> None:
         self._child(self.metrics.crashes, it.where).inc()

@@ -142,6 +142,8 @@ class ChatRoutes:
             history=request.history,
         )
         if self._observer.debugging:
+            if standing is not None:
+                self._observer(Decided("session and day limit", f"{standing.remaining} of {standing.limit} left"))
             self._observer(Decided("chat", f"message of {len(turn.text)} characters accepted for bot {turn.bot}"))
         try:
             return await self._proxy.send(turn), standing

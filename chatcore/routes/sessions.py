@@ -45,6 +45,8 @@ class SessionRoutes:
         visit = visit_of(scope)
         client = self._gate.client(scope)
         charged = await self._gate.try_address(client)
+        if isinstance(charged, Refusal) and not self._gate.own_rates:
+            raise charged
         with limit_first(charged):
             body = await read_body(visit, receive, self._settings.max_body_bytes)
             if body or b"content-type" in visit.given:
