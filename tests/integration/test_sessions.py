@@ -16,7 +16,9 @@ from tests.support.client import USER_AGENT, ChatClient
 from tests.support.n8n import Request, ScriptedN8n
 from tests.support.server import JWT_SECRET, ChatServer
 
-CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
+)
 
 
 async def look(client: ChatClient, token: str | None) -> httpx.Response:

@@ -68,7 +68,7 @@ class Life:
             await asyncio.sleep(0.02)
             waited += 0.02
         self.ending.set()
-        while self.streams:  # noqa: ASYNC110 - a test's patience, not a design
+        while self.streams:
             await asyncio.sleep(0.02)
 
 
