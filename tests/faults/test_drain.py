@@ -5,7 +5,6 @@ import signal
 import time
 import uuid
 
-import httpx
 import pytest
 
 from tests.conftest import MakeClient, StartServer
@@ -25,18 +24,10 @@ async def path_status(client: ChatClient, path: str) -> int:
     return (await client.http.get(path)).status_code
 
 
-async def until_ready_is(client: ChatClient, status: int) -> None:
+async def until_status_is(client: ChatClient, path: str, status: int) -> None:
     async with asyncio.timeout(5):
-        while await path_status(client, "/health/ready") != status:
+        while await path_status(client, path) != status:
             await asyncio.sleep(0.01)
-
-
-async def until_refusing(client: ChatClient) -> httpx.Response:
-    """Send new messages until one is refused."""
-    async with asyncio.timeout(10):
-        while (answer := await client.chat("Hi")).status_code == 200:
-            await asyncio.sleep(0.01)
-    return answer
 
 
 async def test_the_delay_serves_all_and_tells_the_load_balancer(
@@ -47,7 +38,7 @@ async def test_the_delay_serves_all_and_tells_the_load_balancer(
     await client.session()
     began = time.monotonic()
     server.send_signal(signal.SIGTERM)
-    await until_ready_is(client, 503)
+    await until_status_is(client, "/health/ready", 503)
     assert await path_status(client, "/health/live") == 200
     assert await path_status(client, "/health") == 200, "new messages are served still"
     newcomer = make_client(server)
@@ -76,7 +67,8 @@ async def test_open_replies_go_on_while_new_ones_are_refused(
     await eventually(lambda: len(n8n.requests) == 4)
 
     server.send_signal(signal.SIGTERM)
-    refused = await until_refusing(client)
+    await until_status_is(client, "/health", 503)
+    refused = await client.chat("Hi")
     assert refused.status_code == 503
     problem = refused.json()
     assert problem["code"] == "shutting_down"
@@ -154,7 +146,7 @@ async def test_a_second_signal_hurries(n8n: ScriptedN8n, start_server: StartServ
     async with client.stream("Hi") as stream:
         await stream.next("delta")
         server.send_signal(signal.SIGTERM)
-        await until_ready_is(make_client(server), 503)
+        await until_status_is(make_client(server), "/health/ready", 503)
         began = time.monotonic()
         server.send_signal(signal.SIGTERM)
         names = [event.name async for event in stream]
@@ -185,7 +177,7 @@ async def test_a_reply_whose_client_has_gone_is_given_the_grace_too(
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     server.send_signal(signal.SIGTERM)
-    await until_refusing(visitor)
+    await until_status_is(visitor, "/health", 503)
     reading = asyncio.create_task(visitor.resume(message_id))
     await asyncio.sleep(0.1)
     gate.open()

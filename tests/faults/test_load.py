@@ -132,9 +132,9 @@ async def test_many_open_streams_cost_little_and_all_end(
         await eventually(lambda: metric(server, "chatcore_readers") == count, within=60)
         await eventually(lambda: len(n8n.requests) == 50 + count, within=60)
         each = (server.rss_bytes() - before) / count
-        assert each < 80 * 1024, f"{each:.0f} bytes for each open stream"
+        assert each < 40 * 1024, f"{each:.0f} bytes for each open stream"
         async with asyncio.timeout(2):
-            assert (await client.http.get("/health")).status_code == 200
+            assert (await client.http.get("/health/live")).status_code == 200
         gate.open()
         for status, body in await asyncio.gather(*asking):
             assert (status, text_of(body)) == (200, "first second")
