@@ -238,6 +238,7 @@ async def test_debug_explains_each_decision(
         "origin: ",
         "address: 127.0.0.0",
         "address limit: ",
+        "session and day limit: ",
         "token: session s_",
         "chat: ",
         "n8n: status 200",

@@ -224,6 +224,19 @@ def test_a_body_that_is_too_large_is_not_asked_for(server: ChatServer, bearer: s
     problem(answer, 413, "body_too_large")
 
 
+def test_refused_values_are_not_kept(server: ChatServer, bearer: str) -> None:
+    """However long and however many: no cache may have them for keys."""
+    lines = ("POST", "/api/v1/chat", AGENT, bearer, JSON)
+    before = server.rss_bytes()
+    with RawClient(server.url) as client:
+        for number in range(250):
+            unique = f"{number}" + "a" * 200_000
+            for members in ({"page_url": f"https://a.test/{unique}"}, {"message_id": unique}, {unique: 1}):
+                client.send(request(*lines, body=json.dumps({"message": "a", **members}).encode()))
+                assert client.answer().status == 400
+    assert server.rss_bytes() < before + 12_000_000
+
+
 def test_bodies_that_end_half_way_leave_nothing(server: ChatServer, n8n: ScriptedN8n, bearer: str) -> None:
     before, descriptors = len(n8n.requests), server.descriptors()
     half = request("POST", "/api/v1/chat", AGENT, bearer, JSON, body=message())[:-3]
