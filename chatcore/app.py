@@ -93,7 +93,8 @@ class Application:
             redirect_slashes=False,
             lifespan=self._lifespan,
         )
-        app: App = Refusals(self._router, observer)
+        self._exact = {path: Methods(path, handlers) for path, handlers in routes.items() if "{" not in path}
+        app: App = Refusals(self._route, observer)
         self._app: App = Observed(Cors(app, Origins(settings.cors), observer), clock, observer)
         observer.metrics.gauge("replies_in_flight", "Replies in flight.", lambda: len(self._live.running))
         observer.metrics.gauge("readers", "Clients that wait for a reply.", lambda: len(self._live.readers))
@@ -102,6 +103,11 @@ class Application:
         """Serve one ASGI connection."""
         scope["app"] = self  # makes Starlette's router raise where it finds no route
         await self._app(scope, receive, send)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find the handler: a path without parameters by one look, the rest as Starlette does."""
+        exact = self._exact.get(scope["path"]) if scope["type"] == "http" else None
+        await (self._router if exact is None else exact)(scope, receive, send)
 
     def begin_drain(self) -> None:
         """Turn readiness to 503; everything is still served."""

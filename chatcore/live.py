@@ -7,6 +7,7 @@ every wait.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Self
 
@@ -46,7 +47,7 @@ class Running:
 class Reader:
     """One reader of one reply; `position` is the number of the last event it was given."""
 
-    __slots__ = ("_connection", "_live", "_pulse", "_waiter", "_whole", "position", "quiet_since", "record")
+    __slots__ = ("_connection", "_live", "_pulse", "_waiter", "_whole", "position", "push", "quiet_since", "record")
 
     def __init__(
         self, live: "Live", record: ReplyRecord, after: int, connection: ClientConnection | None, *, whole: bool
@@ -58,12 +59,13 @@ class Reader:
         self._whole = whole
         self._waiter: asyncio.Future[None] | None = None
         self._pulse = False
+        self.push: Callable[[int, Sequence[Delta]], bool] | None = None
         self.quiet_since = live.clock.monotonic()
 
     def __enter__(self) -> Self:
         """Begin to be told of changes."""
         self.record.watchers.add(self._changed)
-        self._live.readers.add(self)
+        self._live.joined(self)
         if self._connection is not None:
             self._connection.on_lost = self.wake
         return self
@@ -71,7 +73,7 @@ class Reader:
     def __exit__(self, *exc: object) -> None:
         """Stop being told."""
         self.record.watchers.discard(self._changed)
-        self._live.readers.discard(self)
+        self._live.left(self)
         if self._connection is not None:
             self._connection.on_lost = None
 
@@ -119,8 +121,27 @@ class Reader:
             self.wake()
 
     def _changed(self) -> None:
-        if not self._whole or self.record.outcome is not None:
+        if self._whole:
+            if self.record.outcome is not None:
+                self.wake()
+        elif not self._pushed():
             self.wake()
+
+    def _pushed(self) -> bool:
+        """Hand on at once what came, where the reader waits for it and can take it; false leaves it to `next`."""
+        waiter, record = self._waiter, self.record
+        if self.push is None or waiter is None or waiter.done() or record.outcome is not None:
+            return False
+        try:
+            deltas = record.read(self.position, READ_CHARS)
+        except Refusal:
+            return False
+        begun = max(self.position, 1)
+        if not deltas or not self.push(begun + 1, deltas):
+            return False
+        self.position = begun + len(deltas)
+        self.sent()
+        return self.position > record.count()
 
 
 class Live:
@@ -132,6 +153,7 @@ class Live:
         self.running: dict[TurnKey, Running] = {}
         self.readers: set[Reader] = set()
         self.refusing = False
+        self._nobody_reads = asyncio.Event()
         self._max_in_flight = max_in_flight
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -194,18 +216,33 @@ class Live:
         self.log.sweep(now)
 
     async def settle(self, grace_seconds: float) -> None:
-        """Give running replies the grace, then end them with `shutting_down`; wait until that is saved.
+        """Give running replies the grace, then end them with `shutting_down`; wait until that is saved, and is read.
 
         May be cancelled and called again with less patience.
         """
+        until = self.clock.monotonic() + max(grace_seconds, 0)
         tasks = [running.task for running in self.running.values() if running.task is not None]
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=max(grace_seconds, 0))
-        if late:
-            for running in tuple(self.running.values()):
-                running.end(Refusal(SHUTTING_DOWN, "The server was restarted before the reply was complete."))
-            await asyncio.wait(late)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=max(grace_seconds, 0))
+            if late:
+                for running in tuple(self.running.values()):
+                    running.end(Refusal(SHUTTING_DOWN, "The server was restarted before the reply was complete."))
+                await asyncio.wait(late)
+        if self.readers:
+            # What was said is still on its way to slow clients.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nobody_reads.wait(), until - self.clock.monotonic())
+
+    def left(self, reader: Reader) -> None:
+        """Note that a reader has all it wanted, or is gone."""
+        self.readers.discard(reader)
+        if not self.readers:
+            self._nobody_reads.set()
+
+    def joined(self, reader: Reader) -> None:
+        """Note that somebody reads."""
+        self.readers.add(reader)
+        self._nobody_reads.clear()
 
     async def _run(self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]) -> None:
         try:

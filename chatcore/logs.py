@@ -6,15 +6,22 @@ import logging.handlers
 import queue
 import sys
 import time
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 import msgspec
-from prometheus_client import Counter
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
 QUEUED_LINES = 10_000
 """Log lines that may wait for a slow reader of standard error; further ones are dropped and counted."""
+
+
+class Counted(Protocol):
+    """What counts the lines that are lost."""
+
+    def inc(self) -> None:
+        """Add one."""
+        ...
 
 
 class _UtcFormatter(logging.Formatter):
@@ -46,7 +53,7 @@ class _JsonFormatter(_UtcFormatter):
 class _BoundedQueueHandler(logging.handlers.QueueHandler):
     """Hands lines to a thread, so that a slow reader of standard error never holds the event loop."""
 
-    def __init__(self, lines: "queue.Queue[logging.LogRecord]", dropped: Counter) -> None:
+    def __init__(self, lines: "queue.Queue[logging.LogRecord]", dropped: Counted) -> None:
         super().__init__(lines)
         self._dropped = dropped
 
@@ -63,7 +70,7 @@ class _BoundedQueueHandler(logging.handlers.QueueHandler):
 
 
 def start(
-    level: str, form: Literal["text", "json"], dropped: Counter, stream: IO[str] | None
+    level: str, form: Literal["text", "json"], dropped: Counted, stream: IO[str] | None
 ) -> tuple[logging.Logger, logging.handlers.QueueListener]:
     """Set up the logger `chatcore` and the root logger; the listener's `stop()` writes what is still queued."""
     log = logging.getLogger("chatcore")

@@ -1,10 +1,89 @@
 """The Prometheus families that chatcore exports, and nothing about when they change."""
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_BOUNDS = (*(str(float(bound)) for bound in _SECONDS), "+Inf")
+
+
+class Count:
+    """How often something happened. One loop does all the adding, so there is no lock (the library has one each)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self, amount: int = 1) -> None:
+        """Add."""
+        self.value += amount
+
+
+class Counts:
+    """One family of counters: a `Count` for each combination of its labels' values."""
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...]) -> None:
+        self._name, self._type, self._labelnames = name, "counter", labels  # as the library's own families
+        self._text = text
+        self._children: dict[tuple[str, ...], Count] = {}
+        if not labels:
+            self.labels()  # without labels there is one from the start, at zero
+
+    def labels(self, *values: str) -> Count:
+        """Give the child of these values."""
+        return self._children.setdefault(values, Count())
+
+    def inc(self, amount: int = 1) -> None:
+        """Add to the only child of a family without labels."""
+        self.labels().inc(amount)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Give the registry what was counted."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labelnames)
+        for values, count in self._children.items():
+            family.add_metric(values, count.value)
+        yield family
+
+
+class Durations:
+    """How long something took: how many there were in each bucket, and the sum in seconds."""
+
+    __slots__ = ("buckets", "sum")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * len(_BOUNDS)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.buckets[bisect_left(_SECONDS, seconds)] += 1
+        self.sum += seconds
+
+
+class Histograms:
+    """One family of histograms: `Durations` for each combination of its labels' values."""
+
+    def __init__(self, name: str, text: str, labels: tuple[str, ...]) -> None:
+        self._name, self._type, self._labelnames = name, "histogram", labels  # as the library's own families
+        self._text = text
+        self._children: dict[tuple[str, ...], Durations] = {}
+
+    def labels(self, *values: str) -> Durations:
+        """Give the child of these values."""
+        return self._children.setdefault(values, Durations())
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Give the registry what was measured; its buckets count all that is below their bounds."""
+        family = HistogramMetricFamily(self._name, self._text, labels=self._labelnames)
+        for values, durations in self._children.items():
+            below = list(zip(_BOUNDS, accumulate(durations.buckets), strict=True))
+            family.add_metric(values, below, durations.sum)
+        yield family
 
 
 class Metrics:
@@ -35,11 +114,15 @@ class Metrics:
             "chatcore_circuit_open", "1 while no connection to n8n is attempted.", ["bot"], registry=self.registry
         )
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"chatcore_{name}", text, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counts:
+        family = Counts(f"chatcore_{name}", text, labels)
+        self.registry.register(family)
+        return family
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"chatcore_{name}", text, labels, buckets=_SECONDS, registry=self.registry)
+    def _histogram(self, name: str, text: str, *labels: str) -> Histograms:
+        family = Histograms(f"chatcore_{name}", text, labels)
+        self.registry.register(family)
+        return family
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Register a gauge that is read when it is asked for."""

@@ -11,8 +11,9 @@ from chatcore.observe import Crashed, Decided, Observer, RequestEnded
 from chatcore.ports import Clock, StoreUnavailableError
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
+_SHOWN = 100  # characters of what a client made up
 _PUBLIC = ("/widget/",)
-_OPEN = ("/health", "/metrics", "/openapi.json")
+_OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"})
 _ANY_ORIGIN: tuple[Header, ...] = (
     (b"access-control-allow-origin", b"*"),
     (b"cross-origin-resource-policy", b"cross-origin"),
@@ -72,15 +73,14 @@ class Cors:
         path: str = scope["path"]
         if path.startswith(_PUBLIC) and scope["method"] in ("GET", "HEAD"):
             visit.headers.extend(_ANY_ORIGIN)
-        elif not path.startswith(_OPEN):
+        elif path not in _OPEN:
             given = visit.given
             origin = given.get(b"origin")
             if origin is not None and len(given) != len(scope["headers"]):
                 origin = b", ".join(value for name, value in scope["headers"] if name == b"origin")
             decision = self._origins.decide(origin, given.get(b"host"))
             if self._observer.debugging:
-                said = "no Origin, served" if origin is None else "allowed" if decision.served else "not allowed"
-                self._observer(Decided("origin", said))
+                self._observer(Decided("origin", _told(origin, served=decision.served)))
             if not decision.served:
                 visit.headers.extend(decision.headers)
                 await respond_problem(send, visit, Refusal(ORIGIN_NOT_ALLOWED))
@@ -128,7 +128,16 @@ class Refusals:
 
     async def _answer(self, send: Send, visit: Visit, refusal: Refusal) -> None:
         if self._observer.debugging:
-            self._observer(Decided("refused", str(refusal.kind.code)))
+            where = f" ({', '.join(fault.field[:_SHOWN] for fault in refusal.errors)})" if refusal.errors else ""
+            self._observer(Decided("refused", f"{refusal.kind.code}{where}: {refusal.detail}"))
         if visit.status:
             raise refusal
         await respond_problem(send, visit, refusal)
+
+
+def _told(origin: bytes | None, *, served: bool) -> str:
+    """Say for the log what was decided about an origin, whatever a client wrote into it."""
+    if origin is None:
+        return "no Origin, served"
+    shown = ascii(origin[:_SHOWN].decode("latin-1"))
+    return f"{shown} is {'allowed' if served else 'not allowed: ALLOWED_ORIGINS does not have it'}"

@@ -10,7 +10,7 @@ from typing import IO, Any, Literal
 import msgspec
 
 from chatcore import logs
-from chatcore.metrics import Metrics
+from chatcore.metrics import Count, Durations, Metrics
 from chatcore.model import FinishReason
 from chatcore.settings import LogSettings
 
@@ -155,6 +155,7 @@ class Observer:
         self.debugging = settings.level == "DEBUG"
         self._log, self._listener = logs.start(settings.level, settings.format, self.metrics.lines_dropped, stream)
         self._children: dict[tuple[object, ...], Any] = {}
+        self._pairs: dict[tuple[object, ...], tuple[Count, Durations]] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             ServerHappened: self._server,
             SetupSuspicious: lambda it: self._say(logging.ERROR if it.severe else logging.WARNING, it, it.detail),
@@ -202,8 +203,15 @@ class Observer:
         self._say(level, it, f"{it.what.replace('_', ' ')} {it.detail}".rstrip())
 
     def _request(self, it: RequestEnded) -> None:
-        self._child(self.metrics.requests, it.method, it.route, str(it.status)).inc()
-        self._child(self.metrics.request_seconds, it.route).observe(it.seconds)
+        key = (it.method, it.route, it.status)
+        pair = self._pairs.get(key)
+        if pair is None:
+            pair = self._pairs[key] = (
+                self.metrics.requests.labels(it.method, it.route, str(it.status)),
+                self.metrics.request_seconds.labels(it.route),
+            )
+        pair[0].inc()
+        pair[1].observe(it.seconds)
         if it.code is not None:
             self._child(self.metrics.refusals, it.code).inc()
         if self._log.isEnabledFor(logging.INFO):
@@ -219,8 +227,15 @@ class Observer:
         self._say(logging.INFO, it, f"session {it.what}")
 
     def _reply(self, it: ReplyEnded) -> None:
-        self._child(self.metrics.replies, it.bot, it.finish_reason).inc()
-        self._child(self.metrics.reply_seconds, it.bot).observe(it.seconds)
+        key = (it.bot, it.finish_reason)
+        pair = self._pairs.get(key)
+        if pair is None:
+            pair = self._pairs[key] = (
+                self.metrics.replies.labels(it.bot, it.finish_reason),
+                self.metrics.reply_seconds.labels(it.bot),
+            )
+        pair[0].inc()
+        pair[1].observe(it.seconds)
         if it.first_text_seconds is not None:
             self._child(self.metrics.first_text_seconds, it.bot).observe(it.first_text_seconds)
         if it.code is not None:

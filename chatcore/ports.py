@@ -178,6 +178,10 @@ class ClientConnection(Protocol):
         """Drop the connection at once, unsent bytes included."""
         ...
 
+    def push(self, body: bytes) -> bool:
+        """Write more of a response body that has begun, at once; false where that cannot be now: nothing was done."""
+        ...
+
 
 class Lifecycle(Protocol):
     """What the server asks of the application while it stops (`serve` calls it)."""

@@ -1,6 +1,5 @@
 """The native chat contract: send, resume, stop, history, feedback (docs/http-api.md)."""
 
-import uuid
 from collections.abc import Sequence
 
 from chatcore.asgi import (
@@ -68,7 +67,11 @@ class ChatRoutes:
                 record = await self._live.log.find((caller.session_id, request.message_id), request.message)
         except Refusal as refusal:
             # Whoever is over the limit learns just that; only a retry of a reply that exists passes.
-            raise (admitted if isinstance(admitted, Refusal) else refusal) from None
+            if isinstance(admitted, Refusal):
+                raise admitted from None
+            if admitted is not None:
+                visit.headers.extend(admitted.headers())
+            raise refusal from None
         if record is not None:
             if not isinstance(admitted, Refusal):
                 await self._gate.give_back(client, caller.bot)
@@ -132,7 +135,7 @@ class ChatRoutes:
         turn = Turn(
             session_id=caller.session_id,
             bot=caller.bot,
-            message_id=request.message_id or str(uuid.UUID(bytes=self._clock.token_bytes(16), version=4)),
+            message_id=request.message_id or _fresh_uuid(self._clock.token_bytes(16)),
             text=request.message,
             received_at=self._clock.now(),
             origin=None if origin is None else origin.decode("latin-1"),
@@ -165,12 +168,23 @@ class ChatRoutes:
         visit = visit_of(scope)
         session_id, message_id = record.turn_key
         begun = b"" if after >= _FIRST else encode_start(message_id, session_id)
-        with self._live.follow(record, after, connection_of(scope)) as reader:
+        connection = connection_of(scope)
+
+        def push(first: int, deltas: Sequence[Delta]) -> bool:
+            return connection is not None and connection.push(encode_deltas(first, deltas))
+
+        with self._live.follow(record, after, connection) as reader:
             what = await reader.next() if decide else ()
             if isinstance(what, Outcome) and what.refusal is not None:
                 raise _with_content(what.refusal, record)
+            # A stream may stay open for minutes: what the client sent is no longer needed.
+            scope["headers"] = ()
+            visit.given.clear()
             _not_cached(visit)
             await send({"type": "http.response.start", "status": 200, "headers": list(EVENT_STREAM)})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body"})
+                return
             if begun and not isinstance(what, Outcome) and not what:
                 await _write(reader, send, begun)
                 begun = b""
@@ -181,6 +195,8 @@ class ChatRoutes:
                     first = reader.position - len(what) + 1
                     await _write(reader, send, begun + encode_deltas(first, what))
                     begun = b""
+                if connection is not None and not begun:
+                    reader.push = push
                 what = await self._next(reader, record)
             # A reply dropped for lack of memory no longer knows how long it was; its reader does.
             last = max(_last_event(record, what), reader.position + 1 + (what.refusal is not None))
@@ -267,3 +283,10 @@ def _with_content(refusal: Refusal, record: ReplyRecord) -> Refusal:
     if not text:
         return refusal
     return Refusal(refusal.kind, refusal.detail, errors=refusal.errors, retry_after=refusal.retry_after, content=text)
+
+
+def _fresh_uuid(random: bytes) -> str:
+    """Give a version 4 UUID (RFC 9562, 5.4); the standard library's object would cost more than all of its use."""
+    digits = random.hex()
+    variant = "89ab"[random[8] & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

@@ -212,6 +212,7 @@ class Connection(Line):
         self._unaccounted = 0
         self._stage = BETWEEN
         self.deadline = NEVER
+        self._headers = []
         self._incoming.feed_end()
         self._incoming = None
 

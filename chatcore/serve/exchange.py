@@ -131,6 +131,14 @@ class Exchange:
         """When the client stopped reading what waits for it (the loop's seconds), or None."""
         return self._line.stalled_since
 
+    def push(self, body: bytes) -> bool:
+        """Write more of a body that has begun, at once; false where that is not possible now, and nothing was done."""
+        line = self._line
+        if self.lost or self.complete or not self.started or self._head is not None or line.writable is not None:
+            return False
+        line.transport.write(self._frame(body, more=True))
+        return True
+
     async def receive(self) -> MutableMapping[str, Any]:
         """Give the next of the request's body; after its end wait for the response's end or the client's."""
         if self._expects_continue:

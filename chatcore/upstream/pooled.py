@@ -27,8 +27,9 @@ from chatcore.upstream.transport import (
     Transport,
 )
 
-IDLE_CONNECTION_SECONDS = 4.0
-"""n8n closes an idle connection after 6 s (2.41); one that we keep must be younger when it is used."""
+IDLE_CONNECTION_SECONDS = 1.2
+"""n8n closes an idle connection after 6 s (2.41), so one that is used must be younger. aiohttp looks only once in so
+many seconds: an idle one is gone after twice the time, soon enough that nothing is left of a visitor who went."""
 
 READ_BYTES = 65_536
 

@@ -214,6 +214,20 @@ async def test_a_refused_connection_is_not_kept_so_the_same_id_runs(visitor: Cha
     assert (await visitor.chat("Hi", message_id=message_id)).json()["content"] == "Echo: Hi"
 
 
+async def test_head_tells_of_a_running_reply_without_waiting_for_it(visitor: ChatClient, n8n: ScriptedN8n) -> None:
+    gate = Gate()
+    n8n.answer(answer_stream(["a", "b"], gap=gate))
+    message_id = fresh_id()
+    async with visitor.stream("Hi", message_id=message_id) as stream:
+        await stream.next("delta")
+        asked = {"Authorization": f"Bearer {visitor.token}", **SSE}
+        answer = await asyncio.wait_for(visitor.http.head(f"/api/v1/chat/{message_id}", headers=asked), 5)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        gate.open()
+        await stream.next("done")
+
+
 async def test_stop_ends_the_stream_and_hangs_up_on_n8n(visitor: ChatClient, n8n: ScriptedN8n) -> None:
     gate = Gate()
     n8n.answer(answer_stream(["said", "never said"], gap=gate))

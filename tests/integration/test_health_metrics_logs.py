@@ -244,9 +244,9 @@ async def test_debug_explains_each_decision(
         "n8n: status 200",
     ):
         assert stage in told
-    assert "the-foreign origin: not allowed" in server.log
+    assert "the-foreign origin: 'https://evil.test\\xe4' is not allowed" in server.log
     assert "no-token refused: token_missing" in server.log
-    assert "the-refused refused: invalid_request" in server.log
+    assert "the-refused refused: invalid_request (" in server.log, "with the fields"
 
 
 async def test_warnings_alone_by_default(n8n: ScriptedN8n, start_server: StartServer, make_client: MakeClient) -> None:

@@ -44,7 +44,9 @@ async def test_a_refused_message_costs_the_session_nothing(
     client = make_client(start_server(n8n, {"SESSION_RATE_LIMIT_PER_MINUTE": "2"}))
     await client.session()
     for _ in range(5):
-        assert (await client.chat("")).status_code == 400
+        refused = await client.chat("")
+        assert refused.status_code == 400
+        assert refused.headers["ratelimit-limit"] == "100000", "the address paid for it"
     assert [(await client.chat("Hi")).status_code for _ in range(2)] == [200, 200]
 
 

@@ -197,6 +197,28 @@ async def test_settle_waits_for_replies_that_end_within_the_grace(stage: Stage) 
     assert record.outcome == DONE
 
 
+async def test_settle_lets_a_slow_reader_of_an_ended_reply_finish(stage: Stage) -> None:
+    record = await stage.live.start(turn(), stage.converse)
+    stage.said.put_nowait("a")
+    stage.said.put_nowait(None)
+    with stage.live.follow(record, 0, None) as reader:
+        while not isinstance(await soon(reader.next()), Outcome):
+            pass
+        settling = asyncio.create_task(stage.live.settle(60))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not settling.done(), "the last words may still be on their way"
+    await soon(settling)
+    await soon(stage.live.settle(60))
+
+
+async def test_settle_does_not_wait_for_readers_beyond_the_grace(stage: Stage) -> None:
+    record = await stage.live.start(turn(), stage.converse)
+    with stage.live.follow(record, 0, None):
+        await soon(stage.live.settle(0))
+    assert record.outcome is not None
+
+
 async def test_settle_ends_late_replies_with_an_error(stage: Stage) -> None:
     record = await stage.live.start(turn(), stage.converse)
     stage.live.refusing = True
