@@ -1,7 +1,7 @@
 """Replies in flight: readers, stop, the limit, heartbeats, stalled readers, the end of the server."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import pytest
@@ -27,6 +27,10 @@ class Client:
 
     def abort(self) -> None:
         self.hang_up()
+
+    def push(self, body: bytes) -> bool:
+        """Not used by readers: they are given what to push with."""
+        raise AssertionError(body)
 
     def hang_up(self) -> None:
         self.lost = True
@@ -169,6 +173,30 @@ async def test_a_reader_of_the_whole_is_woken_by_the_end_alone(stage: Stage) -> 
         assert not waiting.done()
         stage.said.put_nowait(None)
         assert await soon(waiting) == DONE
+
+
+async def test_a_waiting_reader_is_handed_text_at_once_where_it_can_take_it(stage: Stage) -> None:
+    record = await stage.live.start(turn(), stage.converse)
+    pushed: list[tuple[int, list[str]]] = []
+    takes = [True, True, False]
+
+    def push(first: int, deltas: Sequence[Delta]) -> bool:
+        if takes.pop(0):
+            pushed.append((first, [delta.content for delta in deltas]))
+            return True
+        return False
+
+    with stage.live.follow(record, 0, None) as reader:
+        reader.push = push
+        waiting = asyncio.create_task(reader.next())
+        await asyncio.sleep(0)
+        for text in ("a", "b", "c"):
+            stage.said.put_nowait(text)
+        assert await soon(waiting) == [Delta("c")], "what could not be pushed comes the ordinary way, once"
+        assert pushed == [(2, ["a"]), (3, ["b"])]
+        assert reader.position == 4
+        stage.said.put_nowait(None)
+        assert await soon(reader.next()) == DONE
 
 
 async def test_a_client_that_vanishes_frees_its_reader_and_not_the_reply(stage: Stage) -> None:
