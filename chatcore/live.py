@@ -64,7 +64,7 @@ class Reader:
 
     def __enter__(self) -> Self:
         """Begin to be told of changes."""
-        self.record.watchers.add(self._changed)
+        self.record.watch(self._changed)
         self._live.joined(self)
         if self._connection is not None:
             self._connection.on_lost = self.wake
@@ -72,7 +72,7 @@ class Reader:
 
     def __exit__(self, *exc: object) -> None:
         """Stop being told."""
-        self.record.watchers.discard(self._changed)
+        self.record.unwatch(self._changed)
         self._live.left(self)
         if self._connection is not None:
             self._connection.on_lost = None

@@ -67,24 +67,15 @@ class CounterStore(Protocol):
         ...
 
 
-class ReplyRecord(Protocol):
-    """One reply's events in order: number 1 is the start, then its deltas, then perhaps an error, last the end.
+class ReplyText(Protocol):
+    """One reply's events for its readers: number 1 is the start, then its deltas, then perhaps an error, last the end.
 
-    `watchers` are called after every change, and must be quick. `created` is on the monotonic clock.
+    `created` is on the monotonic clock.
     """
 
     turn_key: TurnKey
     created: float
     outcome: Outcome | None
-    watchers: set[Callable[[], None]]
-
-    def append(self, deltas: Sequence[Delta]) -> None:
-        """Add text. Raises `Refusal` (`reply_too_large`, `overloaded`) where a bound is reached."""
-        ...
-
-    def finish(self, outcome: Outcome) -> None:
-        """End the reply; nothing may be added afterwards."""
-        ...
 
     def read(self, after: int, max_chars: int) -> Sequence[Delta]:
         """Give the deltas behind event number `after`, about `max_chars` of text at most, at least one if any.
@@ -95,6 +86,26 @@ class ReplyRecord(Protocol):
 
     def count(self) -> int:
         """Tell how many deltas there are."""
+        ...
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher`, which is quick, after every change."""
+        ...
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call it no more; also while it is being called."""
+        ...
+
+
+class ReplyRecord(ReplyText, Protocol):
+    """The same reply for its owner, who adds to it."""
+
+    def append(self, deltas: Sequence[Delta]) -> None:
+        """Add text. Raises `Refusal`: `reply_too_large`, `overloaded`, `reply_gone` where it was dropped meanwhile."""
+        ...
+
+    def finish(self, outcome: Outcome) -> None:
+        """End the reply; nothing may be added afterwards."""
         ...
 
 

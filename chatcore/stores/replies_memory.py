@@ -16,8 +16,8 @@ from chatcore.model import Delta, Outcome, Turn, TurnKey
 from chatcore.ports import Clock
 from chatcore.settings import ReplySettings
 
-RECORD_BYTES = 1400
-"""What an empty record takes with its keys, its places in the maps and its watcher (measured, CPython 3.11)."""
+RECORD_BYTES = 900
+"""What an empty record takes with its keys, its outcome and its places in the maps (measured, CPython 3.11)."""
 
 DELTA_BYTES = 56
 """What a delta takes beside its text: the struct and its place in the list."""
@@ -26,7 +26,11 @@ _FIRST_DELTA = 2  # event 1 is the start
 
 
 class MemoryRecord:
-    """One reply. While it runs its deltas are a list; once finished they are one string of bytes and its cuts."""
+    """One reply. While it runs its deltas are a list; once finished they are one string of bytes and its cuts.
+
+    A single delta stays as it is. Kept replies are many, so each is made of as few objects as possible that a garbage
+    collection walks over.
+    """
 
     __slots__ = (
         "_cuts",
@@ -34,6 +38,7 @@ class MemoryRecord:
         "_log",
         "_lost",
         "_packed",
+        "_watchers",
         "created",
         "digest",
         "finished_at",
@@ -42,7 +47,6 @@ class MemoryRecord:
         "size",
         "text_bytes",
         "turn_key",
-        "watchers",
     )
 
     def __init__(self, turn_key: TurnKey, digest: bytes, created: float, log: "MemoryReplies") -> None:
@@ -51,18 +55,28 @@ class MemoryRecord:
         self.created = created
         self.finished_at = 0.0
         self.outcome: Outcome | None = None
-        self.watchers: set[Callable[[], None]] = set()
         self.size = RECORD_BYTES
         self.text_bytes = 0
         self.forgotten = False
         self._lost = False
-        self._deltas: list[Delta] = []
+        self._deltas: list[Delta] | tuple[Delta, ...] = []  # a tuple once nothing is added any more
+        self._watchers: tuple[Callable[[], None], ...] = ()
         self._packed: bytes | None = None
         self._cuts: array.array[int] | None = None
         self._log = log
 
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` after every change."""
+        self._watchers = (*self._watchers, watcher)
+
+    def unwatch(self, watcher: Callable[[], None]) -> None:
+        """Call it no more."""
+        self._watchers = tuple(other for other in self._watchers if other != watcher)
+
     def append(self, deltas: Sequence[Delta]) -> None:
         """Add text; all of `deltas` or, when a bound is reached, nothing."""
+        if isinstance(self._deltas, tuple):
+            raise Refusal(REPLY_GONE)
         added = text = 0
         for delta in deltas:
             content = delta.content
@@ -74,16 +88,18 @@ class MemoryRecord:
         self.size += added
         self.text_bytes += text
         self._deltas.extend(deltas)
-        for watcher in tuple(self.watchers):
+        for watcher in self._watchers:
             watcher()
 
     def finish(self, outcome: Outcome) -> None:
         """End the reply and pack its text, which takes a third of the memory and is read rarely from now on."""
         if len(self._deltas) > 1:
             self._pack()
+        else:
+            self._deltas = tuple(self._deltas)
         self.outcome = outcome
         self._log.finished(self)
-        for watcher in tuple(self.watchers):
+        for watcher in self._watchers:
             watcher()
 
     def read(self, after: int, max_chars: int) -> Sequence[Delta]:
@@ -107,33 +123,32 @@ class MemoryRecord:
 
     def count(self) -> int:
         """Tell how many deltas there are."""
-        return len(self._deltas) if self._cuts is None else len(self._cuts) // 2
+        return len(self._deltas) if self._cuts is None else len(self._cuts)
 
     def discard(self) -> int:
         """Let go of the text; readers who are still here learn that it is gone. Gives the bytes that were freed."""
         self.forgotten = True
         self._lost = self.count() > 0
-        self._deltas = []
+        self._deltas = ()
         self._packed = self._cuts = None
         freed, self.size = self.size, 0
-        for watcher in tuple(self.watchers):
+        for watcher in self._watchers:
             watcher()
         return freed
 
     def _pack(self) -> None:
-        # Two numbers a delta: where its bytes end, and whether it opens a segment.
-        cuts = array.array("L")
+        # A number a delta: where its bytes end, and in the last bit whether it opens a segment.
+        cuts = array.array("Q")
         pieces: list[bytes] = []
         end = 0
         for delta in self._deltas:
             piece = delta.content.encode()
             pieces.append(piece)
             end += len(piece)
-            cuts.append(end)
-            cuts.append(delta.opens_segment)
+            cuts.append(end << 1 | delta.opens_segment)
         self._packed = b"".join(pieces)
         self._cuts = cuts
-        self._deltas = []
+        self._deltas = ()
         packed_size = RECORD_BYTES + sys.getsizeof(self._packed) + sys.getsizeof(cuts)
         self._log.shrink(self.size - packed_size)
         self.size = packed_size
@@ -142,8 +157,8 @@ class MemoryRecord:
         packed, cuts = self._packed, self._cuts
         if packed is None or cuts is None:
             return self._deltas[index]
-        begin = cuts[2 * index - 2] if index else 0
-        return Delta(packed[begin : cuts[2 * index]].decode(), bool(cuts[2 * index + 1]))
+        begin = cuts[index - 1] >> 1 if index else 0
+        return Delta(packed[begin : cuts[index] >> 1].decode(), bool(cuts[index] & 1))
 
 
 class MemoryReplies:

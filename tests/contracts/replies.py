@@ -82,13 +82,13 @@ class ReplyLogContract:
 
         def watcher() -> None:
             seen.append("changed")
-            record.watchers.discard(watcher)  # as a reader that leaves does
+            record.unwatch(watcher)  # as a reader that leaves does
 
-        record.watchers.add(watcher)
+        record.watch(watcher)
         record.append([Delta("a")])
         record.append([Delta("b")])
         assert seen == ["changed"]
-        record.watchers.add(watcher)
+        record.watch(watcher)
         record.finish(DONE)
         assert seen == ["changed", "changed"]
         assert record.outcome == DONE

@@ -49,9 +49,9 @@ async def test_the_oldest_finished_replies_make_room(bench: MemoryBench) -> None
 async def test_running_replies_are_never_evicted_but_refused_more(bench: MemoryBench) -> None:
     records = [await claimed(bench.log, turn(f"m{number}")) for number in range(11)]
     for record in records[:10]:
-        record.append([Delta("x" * 17_000)])
+        record.append([Delta("x" * 18_000)])
     with pytest.raises(Refusal, match="overloaded"):
-        records[10].append([Delta("x" * 17_000)])
+        records[10].append([Delta("x" * 18_000)])
     assert all([await bench.log.find(record.turn_key) is record for record in records])
     with pytest.raises(Refusal, match="overloaded"):
         await asyncio.gather(*(claimed(bench.log, turn(f"n{number}")) for number in range(200)))
@@ -63,7 +63,7 @@ async def test_a_reader_of_an_evicted_reply_learns_that_it_is_gone(bench: Memory
     record.append([Delta("x")])
     record.finish(DONE)
     told: list[str] = []
-    record.watchers.add(lambda: told.append("changed"))
+    record.watch(lambda: told.append("changed"))
     for number in range(40):
         other = await claimed(bench.log, turn(f"m{number + 2}"))
         other.append([Delta("x" * 10_000)])
