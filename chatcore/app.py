@@ -88,26 +88,26 @@ class Application:
             self._ops,
             PageRoutes(settings),
         )
+        methods = {path: Methods(path, handlers) for path, handlers in routes.items()}
+        self._exact = {path: handler for path, handler in methods.items() if "{" not in path}
         self._router = Router(
-            [Route(path, Methods(path, handlers)) for path, handlers in routes.items()],
+            [Route(path, handler) for path, handler in methods.items()],
             redirect_slashes=False,
             lifespan=self._lifespan,
         )
-        self._exact = {path: Methods(path, handlers) for path, handlers in routes.items() if "{" not in path}
         app: App = Refusals(self._route, observer)
         self._app: App = Observed(Cors(app, Origins(settings.cors), observer), clock, observer)
         observer.metrics.gauge("replies_in_flight", "Replies in flight.", lambda: len(self._live.running))
         observer.metrics.gauge("readers", "Clients that wait for a reply.", lambda: len(self._live.readers))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
+        """Serve one HTTP request, or the lifespan."""
         scope["app"] = self  # makes Starlette's router raise where it finds no route
-        await self._app(scope, receive, send)
+        await (self._app if scope["type"] == "http" else self._router)(scope, receive, send)
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the handler: a path without parameters by one look, the rest as Starlette does."""
-        exact = self._exact.get(scope["path"]) if scope["type"] == "http" else None
-        await (self._router if exact is None else exact)(scope, receive, send)
+        await self._exact.get(scope["path"], self._router)(scope, receive, send)
 
     def begin_drain(self) -> None:
         """Turn readiness to 503; everything is still served."""

@@ -29,10 +29,7 @@ class Observed:
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Serve one HTTP request."""
         clock = self._clock
         visit = Visit(scope, self._fresh_id, clock.monotonic())
         scope["chatcore.visit"] = visit
@@ -65,10 +62,7 @@ class Cors:
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Serve one HTTP request."""
         visit = visit_of(scope)
         path: str = scope["path"]
         if path.startswith(_PUBLIC) and scope["method"] in ("GET", "HEAD"):
@@ -101,10 +95,7 @@ class Refusals:
         self._observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        """Serve one HTTP request."""
         visit = visit_of(scope)
         try:
             await self._app(scope, receive, send)
