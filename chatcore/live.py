@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Self
 
-from chatcore.errors import OVERLOADED, SHUTTING_DOWN, Refusal
+from chatcore.errors import INTERNAL_ERROR, OVERLOADED, SHUTTING_DOWN, Refusal
 from chatcore.model import Delta, Outcome, Turn, TurnKey
 from chatcore.ports import ClientConnection, Clock, ReplyLog, ReplyRecord
 
@@ -249,3 +249,7 @@ class Live:
             await converse(turn, running)
         finally:
             del self.running[turn.key]
+            record = running.record
+            if record.outcome is None:  # nobody may wait for ever, whatever happened to the task
+                duration_ms = round((self.clock.monotonic() - record.created) * 1000)
+                record.finish(Outcome(finish_reason="error", duration_ms=duration_ms, refusal=Refusal(INTERNAL_ERROR)))

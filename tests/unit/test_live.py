@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from chatcore.errors import SHUTTING_DOWN, Refusal
+from chatcore.errors import INTERNAL_ERROR, SHUTTING_DOWN, Refusal
 from chatcore.live import SILENCE_SECONDS, ClientGoneError, Live, Running
 from chatcore.model import Delta, FinishReason, Outcome, Turn
 from chatcore.settings import ReplySettings
@@ -212,6 +212,20 @@ async def test_a_client_that_vanishes_frees_its_reader_and_not_the_reply(stage: 
     stage.said.put_nowait(None)
     await soon(stage.live.settle(5))
     assert [delta.content for delta in record.read(0, 100)] == ["after"]
+
+
+async def test_a_reply_whose_task_breaks_still_ends_for_its_readers(stage: Stage) -> None:
+    async def broken(_: Turn, running: Running) -> None:
+        running.record.append([Delta("a")])
+        raise asyncio.CancelledError
+
+    record = await stage.live.start(turn(), broken)
+    with stage.live.follow(record, 0, None, whole=True) as reader:
+        outcome = await soon(reader.next())
+    assert isinstance(outcome, Outcome)
+    assert outcome.refusal is not None
+    assert outcome.refusal.kind == INTERNAL_ERROR
+    assert not stage.live.running
 
 
 async def test_settle_waits_for_replies_that_end_within_the_grace(stage: Stage) -> None:
