@@ -100,6 +100,20 @@ class Refusal(Exception):  # noqa: N818 - it is the field's word for a deliberat
         self.headers = dict(headers or {})
         self.content = content
 
+    def anew(self, content: str | None = None) -> "Refusal":
+        """Give the same refusal, with `content` if any, and without the frames of whoever raised this one.
+
+        A refusal that is kept would keep them alive, and raising it again would add to them.
+        """
+        return Refusal(
+            self.kind,
+            self.detail,
+            errors=self.errors,
+            retry_after=self.retry_after,
+            headers=self.headers,
+            content=content or self.content,
+        )
+
     def __str__(self) -> str:
         return f"{self.kind.status} {self.kind.code}: {self.detail}"
 

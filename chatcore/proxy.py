@@ -99,7 +99,7 @@ class Proxy:
         if refusal is None:
             return Outcome(finish_reason="complete", duration_ms=duration_ms)
         sent = failed is None or failed.sent
-        return Outcome(finish_reason="error", duration_ms=duration_ms, refusal=refusal, sent=sent)
+        return Outcome(finish_reason="error", duration_ms=duration_ms, refusal=refusal.anew(), sent=sent)
 
     async def _save(self, turn: Turn, record: ReplyRecord, outcome: Outcome, opened: Awaitable[None] | None) -> None:
         if opened is not None:

@@ -279,10 +279,7 @@ def _last_event_id(visit: Visit) -> int:
 
 def _with_content(refusal: Refusal, record: ReplyRecord) -> Refusal:
     """Give the refusal with the text that was said before it."""
-    text = join_text(record.read(0, _ALL))
-    if not text:
-        return refusal
-    return Refusal(refusal.kind, refusal.detail, errors=refusal.errors, retry_after=refusal.retry_after, content=text)
+    return refusal.anew(join_text(record.read(0, _ALL)))
 
 
 def _fresh_uuid(random: bytes) -> str:
