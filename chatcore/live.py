@@ -27,21 +27,26 @@ class ClientGoneError(Exception):
 
 
 class Running:
-    """A reply in flight. `ending` is why it is to end early; `closing` that it has ended and is being saved."""
+    """A reply in flight. `ending` is why it is to end early; `closing` that it has ended and is being saved.
 
-    __slots__ = ("closing", "ending", "record", "task")
+    Its task looks at `ending` when it begins: a task that is cancelled before its first step would never take one.
+    """
+
+    __slots__ = ("begun", "closing", "ending", "record", "task")
 
     def __init__(self, record: ReplyRecord) -> None:
         self.record = record
         self.task: asyncio.Task[None] | None = None
         self.ending: Literal["stopped"] | Refusal | None = None
+        self.begun = False
         self.closing = False
 
     def end(self, why: Literal["stopped"] | Refusal) -> None:
         """End the exchange with n8n now, unless it is over already."""
         if self.ending is None and not self.closing and self.task is not None:
             self.ending = why
-            self.task.cancel()
+            if self.begun:
+                self.task.cancel()
 
 
 class Reader:
@@ -245,6 +250,7 @@ class Live:
         self._nobody_reads.clear()
 
     async def _run(self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]) -> None:
+        running.begun = True
         try:
             await converse(turn, running)
         finally:

@@ -72,6 +72,8 @@ class Proxy:
 
     async def _exchange(self, turn: Turn, running: Running, answer: _Answer) -> Refusal | None:
         """Talk to n8n; gives the refusal that is not an event of the answer."""
+        if running.ending is not None:  # stopped before it began
+            return running.ending if isinstance(running.ending, Refusal) else None
         try:
             await self._upstream.exchange(turn, answer)
         except Refusal as refusal:  # the record could not take more

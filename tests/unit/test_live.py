@@ -51,6 +51,8 @@ class Stage:
     async def converse(self, _: Turn, running: Running) -> None:
         self.runs += 1
         try:
+            if running.ending is not None:
+                raise asyncio.CancelledError
             while (text := await self.said.get()) is not None:
                 running.record.append([Delta(text)])
         except asyncio.CancelledError:
@@ -128,6 +130,15 @@ async def test_stop_ends_a_reply_and_a_second_stop_is_fine(stage: Stage) -> None
         assert isinstance(outcome, Outcome)
         assert outcome.finish_reason == "stopped"
     await soon(stage.live.stop(record.turn_key))
+    assert not stage.live.running
+
+
+async def test_a_reply_that_is_stopped_before_its_first_step_ends_all_the_same(stage: Stage) -> None:
+    record = await stage.live.start(turn(), stage.converse)
+    stage.live.running[record.turn_key].end("stopped")
+    await stage.live.stop(record.turn_key)
+    assert record.outcome is not None
+    assert record.outcome.finish_reason == "stopped"
     assert not stage.live.running
 
 

@@ -175,6 +175,21 @@ async def test_a_stopped_reply_is_closed_as_such_with_what_was_said() -> None:
     assert stage.store.text == "some"
 
 
+async def test_a_reply_that_is_stopped_before_it_begins_never_reaches_n8n() -> None:
+    told: list[str] = []
+
+    async def say(sink: Sink) -> None:
+        told.append("asked")
+        sink([Delta("a")])
+
+    stage = Stage(say)
+    record = await stage.proxy.send(TURN)
+    stage.live.running[TURN.key].end("stopped")
+    outcome = await stage.ended(record)
+    assert outcome.finish_reason == "stopped"
+    assert told == []
+
+
 async def test_a_store_that_breaks_ends_the_reply_with_an_error() -> None:
     stage = Stage(says(Delta("a")))
     stage.store.opened.set_exception(RuntimeError("disk"))
