@@ -1,6 +1,7 @@
 """Replies in flight: readers, stop, the limit, heartbeats, stalled readers, the end of the server."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -8,7 +9,7 @@ import pytest
 
 from chatcore.errors import INTERNAL_ERROR, SHUTTING_DOWN, Refusal
 from chatcore.live import SILENCE_SECONDS, ClientGoneError, Live, Running
-from chatcore.model import Delta, FinishReason, Outcome, Turn
+from chatcore.model import Delta, Outcome, Turn
 from chatcore.settings import ReplySettings
 from chatcore.stores.replies_memory import MemoryReplies
 from tests.support.clock import ManualClock
@@ -50,18 +51,16 @@ class Stage:
 
     async def converse(self, _: Turn, running: Running) -> None:
         self.runs += 1
-        try:
-            if running.ending is not None:
-                raise asyncio.CancelledError
-            while (text := await self.said.get()) is not None:
+        with contextlib.suppress(asyncio.CancelledError):
+            while running.ending is None and (text := await self.said.get()) is not None:
                 running.record.append([Delta(text)])
-        except asyncio.CancelledError:
-            reason: FinishReason = "stopped" if running.ending == "stopped" else "error"
-            refusal = running.ending if isinstance(running.ending, Refusal) else None
-            running.record.finish(Outcome(finish_reason=reason, duration_ms=1, refusal=refusal))
-            return
-        running.closing = True
-        running.record.finish(DONE)
+        if running.ending is None:
+            running.closing = True
+            running.record.finish(DONE)
+        elif running.ending == "stopped":
+            running.record.finish(Outcome(finish_reason="stopped", duration_ms=1))
+        else:
+            running.record.finish(Outcome(finish_reason="error", duration_ms=1, refusal=running.ending))
 
     def tick(self, seconds: float) -> None:
         self.clock.advance(seconds)
