@@ -83,6 +83,10 @@ class Addresses:
             return self._client(direct.address, joined)
         return self._clients(direct.address, joined)
 
+    def trusts(self, peer: str | None) -> bool:
+        """Tell whether the connection's address is one whose forwarding headers are believed."""
+        return peer is not None and self._peers(peer)[1]
+
     def _peer(self, peer: str) -> tuple[Client, bool, bool]:
         address = _parse(peer)
         if address is None:

@@ -11,7 +11,7 @@ from chatcore.model import Caller
 from chatcore.observe import Decided, Observer, SetupSuspicious
 from chatcore.ports import SessionStore
 from chatcore.ratelimit import Limits, Standing
-from chatcore.tokens import Tokens
+from chatcore.tokens import Tokens, Verified
 
 
 @contextmanager
@@ -86,21 +86,25 @@ class Gate:
         await self._limits.give_back_address(client.limit_key, bot)
 
     async def caller(self, visit: Visit) -> Caller:
-        """Give the session of the request's token. Raises `Refusal` 401."""
+        """Give the session of the request's token. Raises `Refusal` 401, and 403 as `accept`."""
+        return (await self.verified(visit)).caller
+
+    async def verified(self, visit: Visit) -> Verified:
+        """Give all that the request's token says, as `caller`."""
         token = visit.bearer
         if token is None:
             raise Refusal(TOKEN_MISSING)
         try:
-            caller = self.tokens.verify(token, visit.user_agent).caller
+            verified = self.tokens.verify(token, visit.user_agent)
         except Refusal as refusal:
             if self._observer.debugging:
                 self._observer(Decided("token", f"{refusal.kind.code}: {refusal.__cause__ or 'not valid'}"))
             raise
-        await self.check_alive(caller)
-        self.check_origin(visit, caller.bot)
+        caller = verified.caller
+        await self.accept(visit, caller)
         if self._observer.debugging:
             self._observer(Decided("token", f"session {caller.session_id[:6]}… of bot {caller.bot}"))
-        return caller
+        return verified
 
     def check_origin(self, visit: Visit, bot: str) -> None:
         """Refuse a website that is allowed for another bot only."""
@@ -110,7 +114,8 @@ class Gate:
         if not origins.decide(visit.given.get(b"origin"), visit.given.get(b"host")).served:
             raise Refusal(ORIGIN_NOT_ALLOWED)
 
-    async def check_alive(self, caller: Caller) -> None:
-        """Refuse a session that was erased, or that belongs to a bot that is no longer configured."""
+    async def accept(self, visit: Visit, caller: Caller) -> None:
+        """Refuse a session that was erased, whose bot is no longer configured, or which another website uses."""
         if caller.bot not in self.bots or await self._sessions.is_erased(caller.session_id):
             raise Refusal(TOKEN_INVALID)
+        self.check_origin(visit, caller.bot)

@@ -2,17 +2,17 @@
 
 import gzip
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from html import escape
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
 import msgspec
 
 from chatcore import __version__, openapi
 from chatcore.asgi import App, Header, Receive, Scope, Send, Visit, visit_of
+from chatcore.clientaddr import Addresses
 from chatcore.errors import NOT_FOUND, Refusal
 from chatcore.settings import Mode, Settings
 
@@ -82,7 +82,7 @@ class PageRoutes:
         self._page = sources["demo.html"].decode()
         self._has_page = settings.operations.demo_page
         self._public_url = settings.cors.public_url
-        self._trusted = settings.limits.trusted_proxies
+        self._addresses = Addresses(settings.limits.trusted_proxies)
         self._fallback = f"localhost:{settings.server.port}"
         self.version = _hash(b"".join(name.encode() + b"\0" + source for name, source in sources.items()))[:16]
         self._fixed = {
@@ -136,7 +136,7 @@ class PageRoutes:
             host = self._fallback
         scheme = str(scope.get("scheme", "http"))
         told = visit.given.get(b"x-forwarded-proto", b"").strip().lower()
-        if told in (b"http", b"https") and _is_within(scope.get("client"), self._trusted):
+        if told in (b"http", b"https") and self._addresses.trusts((scope.get("client") or (None,))[0]):
             scheme = told.decode()
         return f"{scheme}://{host.lower()}"
 
@@ -188,14 +188,3 @@ def _content(plain: bytes, kind: bytes, *more: Header) -> _Content:
 
 def _hash(content: bytes) -> str:
     return sha256(content).hexdigest()[:32]
-
-
-def _is_within(client: tuple[str, int] | None, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
-    """Tell whether the connection comes from one of these networks."""
-    try:
-        address = ip_address(client[0]) if client is not None else None
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address
-    return address is not None and any(address in network for network in networks)

@@ -63,11 +63,9 @@ class SessionRoutes:
 
     async def show(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """GET /api/v1/session."""
-        visit = visit_of(scope)
-        caller = await self._gate.caller(visit)
-        verified = self._gate.tokens.verify(visit.bearer or "", visit.user_agent)
+        verified = await self._gate.verified(visit_of(scope))
         document = {
-            "session_id": caller.session_id,
+            "session_id": verified.caller.session_id,
             "issued_at": _time(verified.issued_at),
             "expires_at": _time(verified.expires_at),
         }
@@ -84,7 +82,7 @@ class SessionRoutes:
                 raise Refusal(TOKEN_MISSING)
             caller = self._gate.tokens.refreshable(token, visit.user_agent).caller
         _note(visit, await self._gate.of_bot(client, caller.bot, charged))
-        await self._gate.check_alive(caller)
+        await self._gate.accept(visit, caller)
         issued = self._gate.tokens.refresh(token, visit.user_agent)
         self._observer(SessionHappened("refreshed", caller.bot))
         await respond_json(send, 200, self._document(issued))

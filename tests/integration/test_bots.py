@@ -47,6 +47,8 @@ async def test_a_session_speaks_to_its_bot_alone(
     moved = make_client(server, origin=DESK)
     moved.token = shop.token
     assert (await moved.chat("Hi")).json()["code"] == "origin_not_allowed"
+    refreshed = await moved.refresh()
+    assert (refreshed.status_code, refreshed.json()["code"]) == (403, "origin_not_allowed")
     unknown = await make_client(server, origin=SHOP).session({"bot": "nobody"})
     assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "bot")
 
