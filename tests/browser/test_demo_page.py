@@ -1,11 +1,9 @@
 """The demo page in a real browser: it chats, stops, shows errors, works by keyboard, and its policy is content."""
 
-import shutil
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, Page, expect
 
 from tests.conftest import StartServer
 from tests.support.answers import Answer, answer_error, answer_json, answer_stream, cut
@@ -13,19 +11,7 @@ from tests.support.background import Gate
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 MESSAGE = "Your message"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Give a headless Chromium, as the system has it."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert path, "the browser tests need Chromium (Debian: apt-get install chromium)"
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, "--disable-sync"])
-        yield launched
-        await launched.close()
 
 
 class Visit:

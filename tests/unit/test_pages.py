@@ -1,7 +1,9 @@
 """What pages and modules say to clients: codings, tags, addresses that strangers make up, and what the page holds."""
 
 import gzip
+import json
 import re
+import subprocess
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from chatcore.errors import Refusal
 from chatcore.routes import pages
 from chatcore.routes.pages import PageRoutes, accepts_gzip
 from chatcore.settings import Mode
+from tests.support import sources
 from tests.support.settings import settings_with
 
 
@@ -118,11 +121,44 @@ async def test_another_tag_gets_the_content() -> None:
 
 async def test_versioned_addresses_are_kept_for_ever_and_others_shortly() -> None:
     routes = PageRoutes(settings_with())
-    for_ever = await get(routes, f"/widget/{routes.version}/demo.js")
-    shortly = await get(routes, "/widget/demo.js")
+    for_ever = await get(routes, f"/widget/{routes.version}/demo.css")
+    shortly = await get(routes, "/widget/demo.css")
     assert for_ever.body == shortly.body
     assert for_ever.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert shortly.headers["cache-control"] == "public, max-age=300"
+
+
+async def test_a_module_without_a_version_leads_to_all_modules_of_this_version() -> None:
+    routes = PageRoutes(settings_with())
+    door = await get(routes, "/widget/chat-widget-define.js")
+    first, *others = door.body.decode().splitlines()
+    assert first == f'export * from "./{routes.version}/chat-widget-define.js";'
+    assert door.headers["cache-control"] == "no-cache", "else an old door leads to a version that is gone"
+    loaded, waiting = set[str](), [f"{routes.version}/chat-widget-define.js"]
+    while waiting:
+        name = waiting.pop()
+        if name not in loaded:
+            loaded.add(name)
+            module = await get(routes, f"/widget/{name}")
+            assert module.headers["cache-control"] == "public, max-age=31536000, immutable"
+            found = re.findall(r'(?m)^(?:import|export)\b[^;]*?"\./([^"]+)"', module.body.decode())
+            waiting += [f"{routes.version}/{one}" for one in found]
+    assert len(loaded) > 5
+    assert {f'import "./{name}";' for name in loaded} - set(others) == {f'import "./{routes.version}/chat-widget-define.js";'}
+    assert len(others) == len(loaded) - 1
+
+
+async def test_modules_are_served_without_comments_and_mean_the_same() -> None:
+    routes = PageRoutes(settings_with())
+    modules = []
+    for path in sorted(pages.BROWSER.glob("*.js")):
+        served = (await get(routes, f"/widget/{routes.version}/{path.name}")).body.decode()
+        assert not re.search(r"^\s*(//|/\*\*)", served, re.MULTILINE), path.name
+        modules.append([path.name, path.read_text("utf-8"), served])
+    assert len(modules) > 10
+    asked = ["node", "tests/javascript/same-syntax.js"]
+    done = subprocess.run(asked, cwd=sources.ROOT, input=json.dumps(modules), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
 
 
 def test_the_version_is_that_of_the_contents() -> None:
@@ -160,21 +196,26 @@ async def test_the_page_holds_nothing_inline_and_nothing_from_elsewhere() -> Non
     assert "unsafe" not in policy
     assert policy.startswith("default-src 'none'; ")
     assert {source for part in policy.split("; ") for source in part.split()[1:]} == {"'none'", "'self'"}
-    assert not re.findall(r"<style|<script>|\sstyle=|\son[a-z]+=|javascript:|<form[^>]+action", page)
-    assert not re.findall(r'(?:src|href)="(?:[a-z]+:|/)', page)
+    shown = re.sub(r"<code[^>]*>.*?</code>", "", page, flags=re.DOTALL)
+    assert not re.findall(r"<style|<script>|\sstyle=|\son[a-z]+=|javascript:|<form[^>]+action", shown)
+    assert not re.findall(r'(?:src|href)="(?:[a-z]+:|/)', shown)
     assert "{{" not in page
     assert got.headers["content-type"] == "text/html; charset=utf-8"
     assert got.headers["cache-control"] == "private, no-cache"
 
 
-async def test_everything_that_the_page_loads_is_there_and_small() -> None:
+async def test_everything_that_the_page_loads_is_there_for_ever_and_the_page_itself_small() -> None:
     routes = PageRoutes(settings_with())
     packed = await get(routes, "/", {"accept-encoding": "gzip"})
     files = set(re.findall(r'(?:src|href)="(widget/[^"]+)"', gzip.decompress(packed.body).decode()))
-    assert {file.rpartition("/")[2] for file in files} == {"demo.js", "demo.css", "icon.svg"}
-    loaded = [await get(routes, f"/{file}", {"accept-encoding": "gzip"}) for file in files]
-    assert all("immutable" in got.headers["cache-control"] for got in loaded)
-    assert len(packed.body) + sum(len(got.body) for got in loaded) < 10_000
+    own = {file for file in files if file.rpartition("/")[2] in {"demo.js", "demo.css", "icon.svg"}}
+    assert len(own) == 3
+    loaded = {file: await get(routes, f"/{file}", {"accept-encoding": "gzip"}) for file in files}
+    assert all("immutable" in got.headers["cache-control"] for got in loaded.values())
+    assert len(packed.body) + sum(len(loaded[file].body) for file in own) < 5_000
+    needed = (await get(routes, "/widget/chat-widget-define.js")).body.decode()
+    modules = {f"widget/{name}" for name in re.findall(r'"\./([^"]+)"', needed)}
+    assert files - own == modules, "the browser learns at once of all that the widget needs"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +246,7 @@ async def test_the_page_names_the_address_by_which_it_was_asked(
     headers: dict[str, str], peer: str | None, wanted: str
 ) -> None:
     page = (await get(PageRoutes(settings_with()), "/", headers, peer=peer)).body.decode()
-    assert f'const server = "{wanted}";'.replace('"', "&quot;") in page.replace('"', "&quot;")
+    assert f'&lt;script type="module" src="{wanted}/widget/chat-widget-define.js"&gt;' in page
     assert "alert" not in page
 
 
@@ -228,7 +269,7 @@ async def test_made_up_hosts_do_not_grow_memory() -> None:
 async def test_the_page_says_what_runs_and_what_it_keeps(mode: Mode) -> None:
     page = (await get(PageRoutes(settings_with(mode=mode)), "/")).body.decode()
     assert f"{mode} mode" in page
-    assert ("What is kept</dt><dd>Nothing." in page) is (mode == "stateless")
+    assert ("in your browser alone" in page) is (mode == "stateless")
     assert "n8n workflow answers" in page
     shown = (await get(PageRoutes(settings_with(mode=mode, demo=True)), "/")).body.decode()
     assert "demo stand-in answers" in shown
@@ -245,6 +286,6 @@ async def test_any_page_may_read_the_description_and_none_the_demo_page() -> Non
     assert "access-control-allow-origin" not in (await get(routes, "/")).headers
 
 
-def test_every_file_of_the_browser_folder_has_a_type_or_is_the_page() -> None:
+def test_every_file_of_the_browser_folder_is_served_or_is_for_the_type_checker() -> None:
     unknown = {path.name for path in pages.BROWSER.iterdir() if path.suffix not in {".js", ".css", ".svg"}}
-    assert unknown == {"demo.html"}
+    assert {name for name in unknown if not name.endswith(".d.ts")} == {"demo.html", "package.json"}

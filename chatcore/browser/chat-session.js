@@ -1,0 +1,267 @@
+/** Joins the server and what is stored: what is shown is what is stored. No DOM. */
+import { createReplies, isOpen } from "./replies.js";
+
+/** @import { ApiClient, Change, ChatEvent, ChatPersistence, ChatSession, ChatState, Message, NewMessage } from "./types.js" */
+
+/**
+ * @typedef {object} Parts
+ * @property {ApiClient} client
+ * @property {ChatPersistence} persistence
+ * @property {string} server
+ * @property {string} bot
+ * @property {Storage | null} localStorage the open conversation and the draft
+ * @property {Window} window its events, timers and navigator
+ * @property {() => number} now milliseconds
+ * @property {() => Record<string, unknown> | undefined} [metadata] what the page sends with each message
+ */
+
+export const MAX_CHARS = 10_000;
+const CARRIED = 20; // messages that a new server session is told of
+const SAME_ID_MS = 3_600_000; // for so long a server knows a message's id
+
+/** @param {Parts} parts @returns {ChatSession} */
+export function createChatSession({ client, persistence, server, bot, localStorage, window, now, metadata }) {
+  const { navigator } = window;
+  /** @type {Set<(event: ChatEvent) => void>} */
+  const listeners = new Set();
+  /** Message id -> whether to read it once more. @type {Map<string, boolean>} */
+  const reading = new Map();
+  /** @type {(() => void)[]} */
+  const ends = [];
+
+  const connection = () =>
+    navigator.onLine === false ? "offline" : replies.waits() && state.running ? "reconnecting" : "ok";
+  /** @param {ChatEvent} event */
+  const tell = (event) => listeners.forEach((listener) => listener(event));
+  /** @param {Partial<ChatState>} [change] */
+  const set = (change) => {
+    const before = state;
+    state = { ...state, ...change };
+    state = { ...state, connection: connection(), storage: persistence.storage };
+    const names = /** @type {(keyof ChatState)[]} */ (Object.keys(state));
+    if (names.some((name) => state[name] !== before[name])) tell({ kind: "state" });
+  };
+
+  /** @param {string} name @param {string} [value] to be remembered; empty to forget */
+  const recall = (name, value) => {
+    const key = `chatcore/${name}/${server}/${bot}`;
+    try {
+      if (value) localStorage?.setItem(key, value);
+      else if (value === "") localStorage?.removeItem(key);
+      else return localStorage?.getItem(key) ?? "";
+    } catch {
+      // denied or full: then it is not remembered
+    }
+    return "";
+  };
+
+  /** @param {string} session_id */
+  const isShown = (session_id) => session_id === state.session?.session_id;
+
+  /**
+   * Read a turn again and tell how it stands; one reading at a time, so that the last to be told is the newest.
+   * @param {string} session_id @param {string} message_id
+   */
+  const refresh = async (session_id, message_id) => {
+    if (reading.has(message_id)) return void reading.set(message_id, true);
+    do {
+      reading.set(message_id, false);
+      const question = await persistence.getMessage(session_id, message_id, "user");
+      const stored = await persistence.getMessage(session_id, message_id, "assistant");
+      const reply = replies.live.get(message_id) ?? stored;
+      const open = question && isOpen(question, reply);
+      if (isShown(session_id)) {
+        for (const message of [question, reply]) if (message) tell({ kind: "message", message });
+        if (open) set({ running: message_id });
+        else if (state.running === message_id) set({ running: null });
+      }
+      const ours = open && (await persistence.getSession(session_id))?.bot === bot;
+      if (ours && !reading.get(message_id)) void replies.follow(question);
+    } while (reading.get(message_id));
+    reading.delete(message_id);
+  };
+
+  const replies = createReplies({
+    client, persistence, window, now,
+    stored: refresh,
+    text: (message) => isShown(message.session_id) && tell({ kind: "message", message }),
+    ended(message, failure) {
+      if (!failure && !recall("kept")) {
+        recall("kept", "asked"); // once: there is something that the browser should not throw away
+        void navigator.storage?.persist?.().catch(() => false);
+      }
+      if (!isShown(message.session_id)) return;
+      tell(failure ? { kind: "failed", message, failure } : { kind: "reply", message });
+    },
+    waiting: () => set(),
+  });
+  /** @type {ChatState} */
+  let state = { session: null, running: null, connection: "ok", storage: persistence.storage };
+
+  /** @param {string | null} session_id */
+  const open = async (session_id) => {
+    const session = session_id ? await persistence.getSession(session_id) : null;
+    const [last] = session ? await persistence.getMessages(session.session_id, { limit: 1 }) : [];
+    recall("current", session?.session_id ?? "");
+    state = { ...state, session };
+    tell({ kind: "opened" });
+    set({ running: last?.status === "pending" ? last.message_id : null });
+  };
+
+  /** @param {NewMessage} question @param {Parameters<typeof replies.follow>[2]} [kept] what to do once it is stored */
+  const send = ({ failure: _, ...question }, kept) => {
+    const { session_id, message_id, content } = question;
+    return replies.follow({ ...question, status: "pending" }, {
+      message: content,
+      message_id,
+      page_url: window.location?.href,
+      metadata: metadata?.(),
+      history: async () => {
+        const earlier = await persistence.getMessages(session_id, { limit: 2 * CARRIED });
+        return earlier
+          .filter((one) => one.message_id !== message_id && one.content.trim() && !/pending|failed/.test(one.status))
+          .map((one) => ({ role: one.role, content: one.content }))
+          .slice(-CARRIED);
+      },
+    }, kept);
+  };
+
+  /**
+   * Store a text as a question and send it, in place of a turn that has no reply.
+   * @param {string} content @param {string} [instead]
+   */
+  const ask = async (content, instead) => {
+    if (state.running || !content.trim() || [...content].length > MAX_CHARS) return false;
+    const message_id = freshId();
+    set({ running: message_id }); // at once: a second Enter sends nothing
+    let { session } = state;
+    if (!session) {
+      session = await persistence.saveSession({ session_id: `c_${freshId().replaceAll("-", "")}`, bot });
+      recall("current", session.session_id);
+      set({ session });
+    }
+    const { session_id } = session;
+    return new Promise((/** @type {(taken: boolean) => void} */ resolve) =>
+      send({ session_id, message_id, role: "user", content, status: "pending" }, async (stored) => {
+        resolve(Boolean(stored)); // not before: until then the draft holds the text
+        if (instead) await persistence.deleteMessage(session_id, instead);
+      }));
+  };
+
+  /** @param {string} message_id @param {Message["role"]} role */
+  const shown = async (message_id, role) =>
+    state.session && persistence.getMessage(state.session.session_id, message_id, role);
+
+  /** @param {Change} change */
+  const changed = async ({ kind, session_id, message_id }) => {
+    if (kind === "storage") set();
+    else if (kind === "message") {
+      if (session_id && message_id && !replies.live.has(message_id)) await refresh(session_id, message_id);
+    } else if (kind === "message-deleted") {
+      replies.giveUp(String(message_id));
+      tell({ kind: "removed", message_id: String(message_id) });
+    } else {
+      tell({ kind: "sessions" });
+      const here = state.session;
+      if (!here || (session_id && !isShown(session_id))) return;
+      const session = await persistence.getSession(here.session_id);
+      if (!session || kind === "imported") await open(session && session.session_id);
+      else set({ session });
+    }
+  };
+
+  const back = () => {
+    set();
+    if (navigator.onLine !== false) replies.hurry();
+  };
+  const seen = () => (window.document?.visibilityState === "hidden" ? replies.store() : back());
+
+  return {
+    get state() {
+      return state;
+    },
+    get draft() {
+      return recall("draft");
+    },
+    set draft(text) {
+      recall("draft", text);
+    },
+    async start() {
+      for (const [name, call] of /** @type {const} */ ([["online", back], ["offline", back], ["pagehide", replies.store]])) {
+        window.addEventListener(name, call);
+        ends.push(() => window.removeEventListener(name, call));
+      }
+      window.document?.addEventListener("visibilitychange", seen);
+      ends.push(() => window.document?.removeEventListener("visibilitychange", seen));
+      ends.push(persistence.onChange((change) => void changed(change)));
+      await persistence.init();
+      await open(recall("current"));
+      const mine = new Set((await this.sessions()).map((session) => session.session_id));
+      for (const { session_id, message_id } of await persistence.pendingMessages()) {
+        if (mine.has(session_id)) await refresh(session_id, message_id);
+      }
+    },
+    open,
+    async sessions() {
+      return (await persistence.listSessions()).filter((session) => session.bot === bot);
+    },
+    async messages(options) {
+      if (!state.session) return [];
+      const stored = await persistence.getMessages(state.session.session_id, options);
+      return stored.map((message) => (message.role === "assistant" && replies.live.get(message.message_id)) || message);
+    },
+    send: (text) => ask(text),
+    async sendAgain(message_id) {
+      const question = await shown(message_id, "user");
+      if (question?.status !== "failed" || state.running) return;
+      const known = now() - Date.parse(question.created_at) < SAME_ID_MS && question.failure?.code !== "message_id_reused";
+      await (known ? send(question) : ask(question.content, message_id));
+    },
+    async askAgain(message_id) {
+      const question = await shown(message_id, "user");
+      const reply = await shown(message_id, "assistant");
+      if (question) await ask(question.content, reply?.content ? undefined : message_id);
+    },
+    async stop() {
+      const { running, session } = state;
+      if (!running || !session) return;
+      const { session_id } = session;
+      await client.stop(session_id, running).catch(async () => {
+        // It never arrived, or the server is out of reach: nobody here waits for this reply any more.
+        const reply = replies.live.get(running) ?? (await shown(running, "assistant"));
+        replies.giveUp(running);
+        const said = reply ?? /** @type {const} */ ({ session_id, message_id: running, role: "assistant", content: "" });
+        await persistence.saveMessage({ ...said, status: "stopped" });
+        const question = await persistence.getMessage(session_id, running, "user");
+        if (question) await persistence.saveMessage({ ...question, status: "complete" });
+      });
+    },
+    async rate(message_id, rating) {
+      const reply = await shown(message_id, "assistant");
+      if (!reply) return;
+      await persistence.saveMessage({ ...reply, rating });
+      await client.rate(reply.session_id, message_id, rating).catch(() => {}); // it stays here all the same
+    },
+    async remove(session_id) {
+      await persistence.deleteSession(session_id);
+      await client.erase(session_id).catch(() => {}); // out of reach, or gone before: here it is forgotten
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close() {
+      for (const end of ends.splice(0)) end();
+      replies.close();
+    },
+  };
+}
+
+/** A version 4 UUID (RFC 9562); `crypto.randomUUID` is missing where a page came by plain http. */
+function freshId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}

@@ -1,0 +1,201 @@
+// Exported conversations: all that may be written is read back as it was, and all else is refused with a reason.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { createChatPersistence } from "../../chatcore/browser/chat-persistence.js";
+import { HistoryFormatError, readHistory } from "../../chatcore/browser/history-document.js";
+
+/** @import { ExportFormat } from "../../chatcore/browser/types.js" */
+
+const LONG = process.env.CHATCORE_TESTS === "long";
+const RUNS = { numRuns: LONG ? 5000 : 300 };
+const NOW = Date.UTC(2026, 0, 31);
+
+/** There is no database here, so it keeps all in memory. */
+const memory = () => createChatPersistence({ now: () => NOW });
+/** @param {any} value @returns {any} as JSON holds it */
+const plain = (value) => JSON.parse(JSON.stringify(value));
+/** @param {number} moment */
+const time = (moment) => new Date(moment).toISOString();
+
+const moment = fc.integer({ min: 0, max: Date.UTC(9998) });
+const anyText = fc.oneof(fc.string({ unit: "binary" }), fc.string({ unit: "grapheme" }), fc.constant("\ud800\0\udfff"));
+const id = fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/);
+const failure = fc.record({ code: fc.string({ maxLength: 64 }), detail: fc.string({ maxLength: 2000 }) });
+const rating = fc.constantFrom("up", "down");
+const turn = { message_id: fc.uuid(), content: anyText };
+const message = fc.oneof(
+  fc.record({ ...turn, role: fc.constant("user"), status: fc.constant("complete") }),
+  fc.record(
+    { ...turn, role: fc.constant("user"), status: fc.constant("failed"), failure },
+    { requiredKeys: ["message_id", "content", "role", "status"] },
+  ),
+  fc.record(
+    { ...turn, role: fc.constant("assistant"), status: fc.constantFrom("complete", "stopped"), rating },
+    { requiredKeys: ["message_id", "content", "role", "status"] },
+  ),
+  fc.record(
+    { ...turn, role: fc.constant("assistant"), status: fc.constant("error"), failure, rating },
+    { requiredKeys: ["message_id", "content", "role", "status"] },
+  ),
+);
+const session = fc
+  .record({
+    session_id: id,
+    bot: fc.string({ maxLength: 64 }),
+    title: fc.string({ maxLength: 500 }),
+    created_at: moment.map(time),
+    began: fc.nat({ max: Date.UTC(9700) }),
+    messages: fc.uniqueArray(fc.tuple(message, fc.integer({ min: 1, max: 2 ** 40 })), {
+      selector: ([{ role, message_id }]) => role + message_id,
+      maxLength: 6,
+    }),
+  })
+  .map(({ session_id, bot, title, created_at, began, messages: given }) => {
+    const messages = given.map(([one, gap]) => ({ ...one, created_at: time((began += gap)) }));
+    return { session_id, bot, title, created_at, updated_at: messages.at(-1)?.created_at ?? created_at, messages };
+  });
+const document = fc
+  .uniqueArray(session, { selector: (one) => one.session_id, maxLength: 5 })
+  .map((sessions) => ({ format: "chatcore-history", version: 1, exported_at: time(NOW), sessions }));
+
+
+test("what a document holds is stored as it is, and exported again byte by byte", async () => {
+  await fc.assert(
+    fc.asyncProperty(document.map(plain), async (given) => {
+      const first = memory();
+      const report = await first.importData(given);
+      assert.deepEqual(report, {
+        sessions: given.sessions.length,
+        messages: given.sessions.flatMap((/** @type {any} */ one) => one.messages).length,
+        skipped: 0,
+      });
+      for (const { messages, ...kept } of given.sessions) {
+        assert.deepEqual(await first.getSession(kept.session_id), kept);
+        const stored = plain(await first.getMessages(kept.session_id));
+        assert.deepEqual(stored, messages.map((/** @type {object} */ one) => ({ ...one, session_id: kept.session_id })));
+      }
+      const exported = await first.exportChatHistory("json");
+      assert.equal(exported, JSON.stringify(JSON.parse(exported), null, 1));
+      const second = memory();
+      await second.importData(exported);
+      assert.equal(await second.exportChatHistory("json"), exported);
+      const again = await second.importData(exported);
+      assert.deepEqual(again, { sessions: 0, messages: 0, skipped: report.messages });
+    }),
+    RUNS,
+  );
+});
+
+test("any value is read whole or refused with a reason", async () => {
+  const value = fc.oneof(fc.jsonValue(), fc.anything({ withNullPrototype: true, withSparseArray: true }), fc.string());
+  await fc.assert(
+    fc.asyncProperty(value, async (given) => {
+      await assert.rejects(readHistory(given), HistoryFormatError);
+    }),
+    RUNS,
+  );
+});
+
+test("a document with something else in any place is read whole or refused, and then nothing is stored", async () => {
+  const changed = fc.tuple(document, fc.nat(), fc.oneof(fc.jsonValue(), anyText, fc.constant(undefined)), fc.boolean());
+  await fc.assert(
+    fc.asyncProperty(changed, async ([given, place, value, renames]) => {
+      const broken = plain(given);
+      /** @type {[any, string][]} */
+      const places = [];
+      const walk = (/** @type {any} */ one) => {
+        if (!one || typeof one !== "object") return;
+        for (const name of Object.keys(one)) {
+          places.push([one, name]);
+          walk(one[name]);
+        }
+      };
+      walk(broken);
+      const [owner, name] = places[place % places.length];
+      if (renames && typeof value === "string") {
+        Object.defineProperty(owner, value, { value: owner[name], enumerable: true, configurable: true, writable: true });
+      } else if (value === undefined) delete owner[name];
+      else owner[name] = value;
+      const persistence = memory();
+      try {
+        await persistence.importData(JSON.stringify(broken), { mode: "replace" });
+      } catch (error) {
+        assert.ok(error instanceof HistoryFormatError, String(error));
+        assert.ok(error.message.length < 300);
+        assert.deepEqual(await persistence.listSessions(), []);
+        return;
+      }
+      // It was a document after all: then it comes back as another would.
+      const exported = await persistence.exportChatHistory("json");
+      const other = memory();
+      await other.importData(exported);
+      assert.equal(await other.exportChatHistory("json"), exported);
+    }),
+    RUNS,
+  );
+});
+
+test("a text that is cut off anywhere is refused", async () => {
+  await fc.assert(
+    fc.asyncProperty(document, fc.nat(), fc.constantFrom(0, 1), async (given, place, indent) => {
+      const text = JSON.stringify(given, null, indent);
+      const cut = text.slice(0, place % text.length);
+      await assert.rejects(readHistory(cut), HistoryFormatError);
+      await assert.rejects(readHistory(new TextEncoder().encode(cut)), HistoryFormatError);
+    }),
+    RUNS,
+  );
+});
+
+test("any form of a moment is read as that moment, in milliseconds of UTC", async () => {
+  const offset = fc.integer({ min: -23 * 60 - 59, max: 23 * 60 + 59 });
+  await fc.assert(
+    fc.asyncProperty(moment, offset, fc.stringMatching(/^(\.\d{1,9})?$/), async (at, minutes, fraction) => {
+      const seconds = Math.floor(at / 1000) * 1000;
+      const local = new Date(seconds + minutes * 60_000);
+      if (local.getUTCFullYear() < 0 || local.getUTCFullYear() > 9999) return;
+      const two = (/** @type {number} */ number) => String(Math.trunc(Math.abs(number))).padStart(2, "0");
+      const zone = `${minutes < 0 ? "-" : "+"}${two(minutes / 60)}:${two(minutes % 60)}`;
+      const written = `${local.toISOString().slice(0, 19)}${fraction}${minutes ? zone : "Z"}`;
+      const given = { session_id: "c", bot: "", title: "", created_at: written, updated_at: written, messages: [] };
+      const [{ session: read }] = await readHistory({
+        format: "chatcore-history", version: 1, exported_at: written.toLowerCase(), sessions: [given],
+      });
+      assert.equal(read.created_at, time(seconds + Math.trunc(Number(`0${fraction}`) * 1000 + 1e-6)));
+    }),
+    RUNS,
+  );
+});
+
+test("no day is read that the calendar lacks", async () => {
+  for (const [year, days] of /** @type {const} */ ([[2027, 28], [2028, 29], [2100, 28], [2000, 29]])) {
+    for (let day = 28; day < 32; day++) {
+      const created_at = `${year}-02-${day}T00:00:00Z`;
+      const given = { format: "chatcore-session", version: 1, session: { session_id: "c", bot: "", created_at }, messages: [] };
+      if (day > days) await assert.rejects(readHistory(given), /created_at: not a date$/, created_at);
+      else await readHistory(given);
+    }
+  }
+});
+
+test("nobody's text can pass for a line of ours in an export that is to be read", async () => {
+  const formats = fc.constantFrom(/** @type {ExportFormat} */ ("markdown"), /** @type {ExportFormat} */ ("text"));
+  const line = fc.constantFrom("\n", "\r", "\u2028", "\u2029", "\x85", "\v", "# x", "**You**, ", "[2026] You:", "```", "==", "> ");
+  const nasty = fc.array(fc.oneof(line, anyText), { maxLength: 12 }).map((parts) => parts.join(""));
+  await fc.assert(
+    fc.asyncProperty(formats, nasty, nasty, async (format, title, content) => {
+      /** @param {string} name @param {string} said */
+      const lines = async (name, said) => {
+        const persistence = memory();
+        await persistence.saveSession({ session_id: "c", title: name });
+        const question = { session_id: "c", message_id: "00000000-0000-4000-8000-000000000000" };
+        await persistence.saveMessage({ ...question, role: "user", content: said, status: "pending" });
+        return (await persistence.exportChatHistory(format)).split(/[\n\r\u2028\u2029\x85\v\f]/);
+      };
+      const ours = (/** @type {string[]} */ all) => all.filter((one) => !one.startsWith("    ")).length;
+      assert.equal(ours(await lines(title, content)), ours(await lines("x", "x")));
+    }),
+    RUNS,
+  );
+});
