@@ -32,7 +32,6 @@ export const createChatPersistence = (outside) => {
 
   /** @type {H.Tell} */
   const tell = (change) => {
-    // A listener's fault is not ours.
     for (const listener of listeners) queueMicrotask(() => listener(change));
   };
   const join = async () => {
@@ -67,7 +66,9 @@ export const createChatPersistence = (outside) => {
       if (mode === "readwrite") {
         done = await transact(mode, async (below) => {
           for (const { session_id } of waiting.values()) await over(below, []).get(session_id);
-          for (const one of waiting.values()) await ("role" in one ? putMessage(below, one, true) : putSession(below, one));
+          for (const one of waiting.values()) {
+            await ("role" in one ? putMessage(below, one, true) : putSession(below, one));
+          }
           return work(below);
         });
         waiting.clear();
@@ -159,7 +160,8 @@ export const createChatPersistence = (outside) => {
     deleteSession: (id) => erase("session-deleted", id),
     clear: () => erase("cleared"),
     search: async (...args) => (await import("./history-search.js")).search(persistence, ...args),
-    exportChatHistory: async (...args) => (await import("./history-export.js")).exportHistory(persistence, now, ...args),
+    exportChatHistory: async (...args) =>
+      (await import("./history-export.js")).exportHistory(persistence, now, ...args),
     importData: async (...args) => (await import("./history-import.js")).importHistory(write, ...args),
     onChange(listener) {
       listeners.add(listener);

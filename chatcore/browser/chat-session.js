@@ -24,7 +24,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
   const { navigator } = window;
   /** @type {Set<(event: ChatEvent) => void>} */
   const listeners = new Set();
-  /** Message id -> whether to read it once more. @type {Map<string, boolean>} */
+  /** By message id, what is being read, and whether to read once more. @type {Map<string, { more?: boolean, end?: Promise<void> }>} */
   const reading = new Map();
   /** @type {(() => void)[]} */
   const ends = [];
@@ -58,14 +58,10 @@ export function createChatSession({ client, persistence, server, bot, localStora
   /** @param {string} session_id */
   const isShown = (session_id) => session_id === state.session?.session_id;
 
-  /**
-   * Read a turn again and tell how it stands; one reading at a time, so that the last to be told is the newest.
-   * @param {string} session_id @param {string} message_id
-   */
-  const refresh = async (session_id, message_id) => {
-    if (reading.has(message_id)) return void reading.set(message_id, true);
+  /** @param {string} session_id @param {string} message_id @param {{ more?: boolean }} turn */
+  const read = async (session_id, message_id, turn) => {
     do {
-      reading.set(message_id, false);
+      turn.more = false;
       const question = await persistence.getMessage(session_id, message_id, "user");
       const stored = await persistence.getMessage(session_id, message_id, "assistant");
       const reply = replies.live.get(message_id) ?? stored;
@@ -76,9 +72,19 @@ export function createChatSession({ client, persistence, server, bot, localStora
         else if (state.running === message_id) set({ running: null });
       }
       const ours = open && (await persistence.getSession(session_id))?.bot === bot;
-      if (ours && !reading.get(message_id)) void replies.follow(question);
-    } while (reading.get(message_id));
+      if (ours && !turn.more) void replies.follow(question);
+    } while (turn.more);
     reading.delete(message_id);
+  };
+  /**
+   * Read a turn again and tell how it stands; one reading at a time, so that the last to be told is the newest.
+   * @param {string} session_id @param {string} message_id
+   */
+  const refresh = (session_id, message_id) => {
+    const turn = reading.get(message_id) ?? {};
+    turn.more = true;
+    reading.set(message_id, turn);
+    return (turn.end ??= read(session_id, message_id, turn));
   };
 
   const replies = createReplies({

@@ -39,7 +39,10 @@ export class ChatWidgetElement extends HTMLElement {
   constructor() {
     super();
     const given = /** @type {any} */ (this); // what was set before the element was defined
-    /** Gives what goes along when a server session is made. @type {(() => SessionOptions | Promise<SessionOptions>) | undefined} */
+    /**
+     * Gives what goes along when a server session is made.
+     * @type {(() => SessionOptions | Promise<SessionOptions>) | undefined}
+     */
     this.sessionOptions = given.sessionOptions;
     /** Sent with each message. @type {Record<string, unknown> | undefined} */
     this.metadata = given.metadata;

@@ -43,7 +43,7 @@ const object = (members, others = {}) => (value, where) => {
   if (!value || typeof value !== "object" || Array.isArray(value)) refuse(where, "not an object");
   const all = { ...members, ...others };
   const unknown = others && Object.keys(value).find((name) => !Object.hasOwn(all, name));
-  if (unknown !== null && unknown !== undefined) refuse(where, `unknown member ${JSON.stringify(unknown.slice(0, 64))}`);
+  if (typeof unknown === "string") refuse(where, `unknown member ${JSON.stringify(unknown.slice(0, 64))}`);
   /** @type {any} */
   const made = {};
   for (const name of Object.keys(all)) {
@@ -101,7 +101,8 @@ const conversation = ({ messages, ...session }, where, ofServer) => {
     const { message_id, role, status, failure, rating } = message;
     if (keys.has(role + message_id)) refuse(here, "comes twice");
     keys.add(role + message_id);
-    if (status !== "complete" && (role === "user") !== (status === "failed")) refuse(here, `${status} and of this role`);
+    const isOf = status === "failed" ? "user" : "assistant";
+    if (status !== "complete" && role !== isOf) refuse(here, `${status} and of this role`);
     if (failure && status !== "failed" && status !== "error") refuse(here, `${status} and with a failure`);
     if (rating && role === "user") refuse(here, "a question with a rating");
     if (message.created_at <= last) {

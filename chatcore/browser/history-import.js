@@ -3,6 +3,8 @@ import { next, readHistory } from "./history-document.js";
 
 /** @import * as H from "./history.js" */
 
+const BATCH = 200;
+
 /** @type {(message: H.Message) => string} */
 const keyOf = ({ message_id, role }) => role + message_id;
 /** A reply that runs here was an error to whoever exported it: it runs on. @type {(message: H.Message) => boolean} */
@@ -35,7 +37,10 @@ export const importHistory = async (write, data, { mode = "merge" } = {}) => {
       report.skipped += messages.length - taken.length;
       if (!here) report.sessions++;
       if (!here || taken.length) tables.put({ ...(here ?? session), updated_at });
-      for (const message of taken) tables.put(message);
+      for (const [index, message] of taken.entries()) {
+        tables.put(message);
+        if (index % BATCH === BATCH - 1) await tables.get(session.session_id); // lets others in
+      }
     }
     return replaces || report.sessions + report.messages ? [report, { kind: "imported" }] : [report];
   }, true);

@@ -1,7 +1,7 @@
 // Where conversations are kept: in IndexedDB, and in memory what it refuses.
 /** @import * as H from "./history.js" */
 
-/** Number n leads from version n to n + 1. @type {H.Upgrade[]} */
+/** @type {H.Upgrade[]} */
 const UPGRADES = [
   (database) => {
     database.createObjectStore("sessions", { keyPath: "session_id" });

@@ -43,6 +43,7 @@ export type News = Omit<Change, "remote">;
 export type Transact = <T>(mode: Mode, work: Work<T>, again?: boolean) => Promise<T>;
 /** Opened when it is needed, anew after a close, and never waited for without end. `factory` may throw. */
 export type CreateDatabase = (factory: () => IDBFactory) => Transact;
+/** Number n leads from version n to version n + 1. */
 export type Upgrade = (database: IDBDatabase) => void;
 export type Ask = <T>(request: IDBRequest<T>) => Promise<T>;
 
@@ -122,7 +123,7 @@ export interface Exported {
   rating?: "up" | "down";
 }
 
-/** The pieces of an exported document, in their order; `index` and `count` are of the sessions, or a session's messages. */
+/** The pieces of a document, in their order; `index` and `count` are of the sessions, or of a session's messages. */
 export interface Writer {
   begin(exportedAt: string): string;
   session(session: Session, index: number): string;

@@ -1,9 +1,9 @@
-// Markdown, a safe subset: text becomes a tree, the tree nodes.
+// A safe subset of Markdown: text to tree, tree to nodes.
 /** @import { CreateRenderer, Render } from "./markdown-tree.js" */
 
 const TOKEN = new RegExp(
   /\\[!-/:-@[-`{-~]|\\?\n|(`+)(?!`)([^]+?)(?<!`)\1(?!`)|`+|\*+|_+|~+|/.source +
-    /(!?)\[((?:\\.|\[[^[\]]*]|[^[\]\\])*)]\(\s*((?:[^\s()]|\([^\s()]*\))+)(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)|/.source +
+    /(!?)\[((?:\\.|\[[^[\]]*]|[^[\]\\])*)]\(\s*((?:[^\s()]|\([^\s()]*\))+)(?:\s+"[^"]*")?\s*\)|/.source +
     /<(?:https?:\/\/|mailto:)[^\s<>]+>|/.source +
     /\b(?:https?:\/\/|mailto:)(?:[^\s()<>"`[\]\u3000-\u303f\uff00-\uffef]|\([^\s()<>]*\))+(?<![?!.,:;*_~'])/.source,
   "gi",
@@ -11,8 +11,8 @@ const TOKEN = new RegExp(
 const LINE =
   /^\s*(?:(`{3,99}(?=[^`]*$)|~{3,99})(.*)|(#{1,6})\s(.*)|([-*_])(?: *\5){2,}\s*$|(>) ?|(?:[-*+]|(\d{1,9})[.)])\s+|)/s;
 
-/** @type {(tag: string, content?: any[], attributes?: {}) => any} */
-const element = (tag, content = [], attributes = {}) => ({ tag, content, attributes });
+/** @returns {any} */
+const element = (tag = "", content = /** @type {any} */ ([]), attributes = {}) => ({ tag, content, attributes });
 
 const address = (raw = "") => {
   try {
@@ -26,43 +26,43 @@ const address = (raw = "") => {
 const hostOf = (text = "") => text.replace(/^(https?:\/\/|mailto:)?(www\.)?|[/?#].*/gis, "").toLowerCase();
 
 const link = (href = "", text = "") => {
-  const a = { href, target: "_blank", rel: "noopener noreferrer nofollow", dir: "auto" };
-  // What looks like another address gets the true host.
-  const honest = hostOf(text) === hostOf(href) || !/[.。．․｡](?!\d)\S|:\/\//.test(text);
-  const host = honest ? "" : element("bdi", [` (${hostOf(href)})`], { class: "md-host" });
-  return [element("a", inline(text, true), a), host];
+  const content = inline(text, true);
+  // The text may lie about the host.
+  if (/[.:。．․｡](?!\d)\S/.test(text) && hostOf(text) !== hostOf(href))
+    content.push(element("bdi", [` (${hostOf(href)})`], { class: "md-host" }));
+  return element("a", content, { href, target: "_blank", rel: "noopener noreferrer nofollow", dir: "auto" });
 };
 
 const inline = (text = "", inLink = false) => {
-  /** @type {any[]} */
-  const out = [];
-  const marks = new Map();
-  let at = 0;
+  const out = /** @type {any} */ ([]);
+  const marks = /** @type {any} */ ({});
+  let at = 1;
+  text = ` ${text} `;
   for (const found of text.matchAll(text[2e4] ? /\n/g : TOKEN)) {
     const [piece, , code, image, label, target = piece.replace(/^<|>$/g, "")] = found;
     out.push(text.slice(at, found.index));
-    const around = (text[found.index - 1] ?? " ") + (text[at = found.index + piece.length] ?? " ");
-    // Neither snake_case nor 2*3*4 is emphasis.
+    at = found.index + piece.length;
+    const around = text[found.index - 1] + text[at];
+    // Not snake_case, not 2*3*4.
     const flank = piece[0] === "_" ? /^\S[^\p{L}\p{N}]/u : /^(?!\d\w|\w\d)\S/;
-    const mark = marks.get(piece);
-    const href = /^[hm]/i.test(target) && (!inLink || image) && address(target.replace(/\\(.)/g, "$1"));
+    const href = (image ? /^h/i : /^[hm]/i).test(target) && (!inLink || image) && address(target.replace(/\\(.)/g, "$1"));
     if (piece.endsWith("\n")) out.push(element("br"));
     else if (code) out.push(element("code", [code.replace(/^ | $/g, "")], { dir: "auto" }));
     else if (piece[0] === "\\") out.push(piece[1]);
     else if (href) {
       const shown = link(href, label || target);
       const attributes = { alt: label, loading: "lazy", referrerpolicy: "no-referrer", src: href };
-      out.push(...(image ? [element("img", inLink ? [label] : shown, attributes)] : shown));
-    } else if (flank.test(around) && out[mark] === piece) {
-      const content = out.splice(mark).slice(1);
+      out.push(image ? element("img", [inLink ? label : shown], attributes) : shown);
+    } else if (flank.test(around) && out[marks[piece]] === piece) {
+      const content = out.splice(marks[piece]).slice(1);
       const tag = piece[0] === "~" ? "del" : piece[1] ? "strong" : "em";
       out.push(element(tag, piece[2] ? [element("em", content)] : content));
     } else {
-      if (/^(\*{1,3}|_{1,3}|~~)$/.test(piece) && flank.test(around[1] + around[0])) marks.set(piece, out.length);
+      if (/^(\*{1,3}|_{1,3}|~~)$/.test(piece) && flank.test(around[1] + around[0])) marks[piece] = out.length;
       out.push(piece);
     }
   }
-  out.push(text.slice(at));
+  out.push(text.slice(at, -1));
   return out;
 };
 
@@ -85,9 +85,8 @@ const blocks = (lines = [""], depth = 0) => {
       while (!end.test(lines[i] ?? fence)) i++;
       const surplus = new RegExp(`^[ \\t]{0,${indent}}|\\r$`, "gm");
       const code = lines.slice(start + 1, i++).join("\n").replace(surplus, "");
-      const button = element("button", [], { type: "button" });
       tree = element("div", [
-        element("div", [info.trim(), button], { class: "md-code-head" }),
+        element("div", [info.trim(), element("button", [], { type: "button" })], { class: "md-code-head" }),
         element("pre", [element("code", [code])], { tabindex: "0" }),
       ], { class: "md-code", dir: "ltr" });
     } else if (hashes) tree = element(`h${"345666"[hashes.length - 1]}`, inline(title.trim()));
@@ -97,11 +96,11 @@ const blocks = (lines = [""], depth = 0) => {
       while (inside.test(lines[i])) i++;
       const rows = lines.slice(start + 1, i).map((x) => x.replace(inside, ""));
       rows.unshift(line.slice(begin.length).replace(/^\[ ]\s/, "☐ ").replace(/^\[x]\s/i, "☑ "));
-      const item = element(quote ? "blockquote" : "li", blocks(rows, depth + 1));
+      const content = blocks(rows, depth + 1);
       const tag = number ? "ol" : "ul";
-      if (quote) tree = item;
-      else if (last?.tag === tag) last.content.push(item);
-      else tree = element(tag, [item], number && { start: number });
+      if (quote) tree = element("blockquote", content);
+      else if (last?.tag === tag) last.content.push(element("li", content));
+      else tree = element(tag, [element("li", content)], number && { start: number });
     } else if (columns[0] && head.length === columns.length && columns.every((x) => /^:?-+:?$/.test(x))) {
       while (/\|/.test(lines[++i]));
       const rows = [line, ...lines.slice(start + 2, i)].map((row, k) =>
@@ -125,9 +124,7 @@ const blocks = (lines = [""], depth = 0) => {
 };
 
 // Without what would reorder its surroundings.
-const split = (text = "") => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd").split("\n");
-
-export const parse = (text = "") => blocks(split(text));
+export const parse = (text = "") => blocks(text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd").split("\n"));
 
 /** @type {CreateRenderer} */
 export const createRenderer = (container, { document, allowImages, strings, onCopy }) => {
@@ -135,8 +132,7 @@ export const createRenderer = (container, { document, allowImages, strings, onCo
   let done = 0;
   let finished = 0;
 
-  /** @param {any} parent @param {any[]} trees */
-  const sync = (parent, trees, next = parent.firstChild) => {
+  const sync = (/** @type {any} */ parent, /** @type {any} */ trees, next = parent.firstChild) => {
     for (const tree of trees) {
       let { tag, attributes, content } = tree;
       if (tag === "img") if (allowImages) content = []; else [tag, attributes] = ["span", {}];
@@ -150,7 +146,7 @@ export const createRenderer = (container, { document, allowImages, strings, onCo
       for (const name in attributes)
         if (node.getAttribute(name) !== attributes[name]) node.setAttribute(name, attributes[name]);
       if (tag) sync(node, tag === "button" ? [strings.copyCode] : content);
-      else if (tree.startsWith(node.data)) node.appendData(tree.slice(node.data.length));
+      else if (tree.slice(0, node.length) === node.data) node.appendData(tree.slice(node.length));
       else node.data = tree;
     }
     for (let node; (node = next); node.remove()) next = node.nextSibling;
@@ -158,15 +154,15 @@ export const createRenderer = (container, { document, allowImages, strings, onCo
 
   return {
     update(text) {
-      if (!text.startsWith(shown)) {
+      if (text.slice(0, shown.length) !== shown) {
         done = finished = 0;
         container.replaceChildren();
       }
       shown = text;
-      const lines = split(text.slice(done));
-      const trees = blocks(lines);
+      const lines = text.slice(done).split("\n");
+      const trees = parse(text.slice(done));
       sync(container, trees, container.childNodes[finished]);
-      // The last line may grow, and make the one before a table's head.
+      // The last two lines may still change.
       const certain = trees.findLastIndex((x) => x.start + 2 < lines.length);
       if (certain > 0) {
         done += lines.slice(0, trees[certain].start).join("\n").length + 1;

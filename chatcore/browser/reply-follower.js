@@ -11,7 +11,7 @@ const KEPT_MS = 3_600_000; // REPLY_KEEP_SECONDS of most servers
 /** Refusals after which n8n may have run: the question has arrived, its reply has failed. */
 const RAN = /^(upstream_(?!unavailable)|reply_|internal_error)/;
 /** Failures of reading that pass. */
-const PASSES = /^(network|http_5|overloaded|store_|shutting_|upstream_unavailable|rate_limited|internal_error)/;
+const PASSES = /^(network|invalid_answer|http_(404|5)|overloaded|store_|shutting_|upstream_unavailable|rate_limited|internal_error)/;
 
 /**
  * @typedef {object} Following

@@ -77,6 +77,8 @@ export interface ChatPersistence {
    * method calls that by itself. A change is told as a `Change` of kind `storage`.
    */
   readonly storage: "unknown" | "indexeddb" | "memory";
+  /** Why it is memory: the name of the browser's error, such as `QuotaExceededError`. */
+  readonly reason: string;
   init(): Promise<void>;
   /** Newest first. */
   listSessions(): Promise<Session[]>;
@@ -94,7 +96,8 @@ export interface ChatPersistence {
   /**
    * Store a message, or a later state of it, and give what is stored afterwards. Looked up again inside the
    * transaction, since other tabs write too: what has ended does not begin again, and a reply never gets shorter.
-   * Null where the session is gone: nothing brings back what was deleted.
+   * Null where the session is gone, or half of a turn that was deleted would come back: a new question begins as
+   * `pending`, a new reply needs its question.
    */
   saveMessage(message: NewMessage): Promise<Message | null>;
   /** Delete a question and its reply. */

@@ -29,7 +29,8 @@ export const createComposer = (chat) => {
     const [n, length, most] = [over, MAX_CHARS + over, MAX_CHARS].map((number) => number.toLocaleString(locale));
     input.dir = input.value ? "auto" : ""; // a placeholder is of the page's direction
     grow.dataset.value = input.value;
-    count.textContent = over > 0 ? filled(t.tooLong, { n }) : over > COUNTED_FROM - MAX_CHARS ? `${length} / ${most}` : "";
+    const counted = over > COUNTED_FROM - MAX_CHARS ? `${length} / ${most}` : "";
+    count.textContent = over > 0 ? filled(t.tooLong, { n }) : counted;
     input.ariaInvalid = over > 0 ? "true" : null;
     composer.state();
   };
@@ -48,7 +49,7 @@ export const createComposer = (chat) => {
     session.draft = input.value;
     show();
   });
-  input.addEventListener("focus", () => void import("./widget-message.js").catch(() => {})); // soon there is one
+  input.addEventListener("input", () => void import("./widget-message.js").catch(() => {}), { once: true }); // soon needed
   input.addEventListener("keydown", (event) => {
     // 229: an input method is at work (Safari ends its composition too early)
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;

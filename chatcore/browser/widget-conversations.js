@@ -171,25 +171,30 @@ const when = (time, locale) => {
   return minutes < 60 ? format.format(-minutes, "minute") : format.format(-Math.round(minutes / 60), "hour");
 };
 
-/** What stands around the words, and they themselves marked. @type {(text: string, words: string) => (Node | string)[]} */
+// What stands around the words, and they themselves marked.
+/** @type {(text: string, words: string) => (Node | string)[]} */
 const excerpt = (text, words) => {
   const at = text.toLowerCase().indexOf(words.toLowerCase());
   if (at < 0) return [text.slice(0, 120)];
   const from = Math.max(0, at - 30);
   const behind = at + words.length;
   return [
-    (from ? "…" : "") + text.slice(from, at), make("mark", {}, text.slice(at, behind)), text.slice(behind, behind + 90),
+    (from ? "…" : "") + text.slice(from, at),
+    make("mark", {}, text.slice(at, behind)),
+    text.slice(behind, behind + 90),
   ];
 };
 
 const STYLES = `
 .all{flex:1;min-height:0;display:flex;flex-direction:column}
 .find{padding:12px 16px}
-[type=search]{width:100%;min-width:0;margin:0;padding:8px 14px;font:inherit;font-size:max(16px,1em);color:inherit;background:none;border:1px solid var(--edge);border-radius:20px;outline-offset:1px;appearance:none}
+[type=search]{width:100%;min-width:0;margin:0;padding:8px 14px;font:inherit;font-size:max(16px,1em);color:inherit;
+background:none;border:1px solid var(--edge);border-radius:20px;outline-offset:1px;appearance:none}
 .rows{flex:1;min-height:0;overflow:hidden auto;overscroll-behavior:contain;padding:0 8px 8px;scrollbar-width:thin}
 .row{display:flex;align-items:center;gap:4px;border-radius:10px}
 .row:hover{background:var(--tint)}
-.conversation{flex:1;min-width:0;display:grid;grid-template-columns:1fr auto;column-gap:12px;justify-content:stretch;align-items:baseline;padding:10px 8px;text-align:start;border-radius:10px}
+.conversation{flex:1;min-width:0;display:grid;grid-template-columns:1fr auto;column-gap:12px;justify-content:stretch;
+align-items:baseline;padding:10px 8px;text-align:start;border-radius:10px}
 .name{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
 [aria-current]{font-weight:600}
 .when,.excerpt,.result{font-size:.8em;font-weight:400;color:var(--soft)}

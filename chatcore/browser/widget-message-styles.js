@@ -2,7 +2,8 @@
 
 export const MESSAGE_STYLES = `
 .items>.user{align-items:flex-end}
-.user .text{max-width:85%;padding:8px 14px;border:1px solid transparent;border-radius:18px;border-end-end-radius:5px;background:var(--accent);color:var(--on-accent);white-space:pre-wrap}
+.user .text{max-width:85%;padding:8px 14px;border:1px solid transparent;border-radius:18px;border-end-end-radius:5px;
+background:var(--accent);color:var(--on-accent);white-space:pre-wrap}
 .assistant .text{width:100%}
 .found .text{outline:2px solid var(--accent);outline-offset:4px;border-radius:4px}
 .day{align-self:center;padding-bottom:14px}
@@ -25,7 +26,8 @@ time{position:absolute;inset-block-end:2px;line-height:18px;white-space:nowrap;o
 .user .fail{text-align:end}
 .fail .pill{min-height:30px;margin-top:6px;padding:3px 12px}
 .wait:not(:empty){margin-inline-start:8px}
-[aria-busy] .text>:last-child:not(ul,ol)::after,[aria-busy] .text>:is(ul,ol):last-child>:last-child::after{content:"";display:inline-block;width:8px;height:8px;margin-inline-start:4px;border-radius:50%;background:var(--accent)}
+[aria-busy] .text>:last-child:not(ul,ol)::after,[aria-busy] .text>:is(ul,ol):last-child>:last-child::after{content:"";
+display:inline-block;width:8px;height:8px;margin-inline-start:4px;border-radius:50%;background:var(--accent)}
 .text>*{margin:0 0 .6em;white-space:normal}
 .text>:last-child{margin-bottom:0}
 .text :is(h1,h2,h3,h4,h5,h6){font-size:1.0667em;line-height:1.35;font-weight:600;white-space:normal}
@@ -34,9 +36,11 @@ time{position:absolute;inset-block-end:2px;line-height:18px;white-space:nowrap;o
 a{color:inherit;text-decoration-color:var(--accent);text-decoration-thickness:.1em;text-underline-offset:.15em}
 .md-host{color:var(--soft);font-size:.85em}
 blockquote{padding-inline-start:12px;border-inline-start:3px solid var(--line);color:var(--soft)}
-code{font:.88em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--tint);border-radius:4px;padding:.1em .3em}
+code{font:.88em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;background:var(--tint);border-radius:4px;
+padding:.1em .3em}
 .md-code,.md-table{border:1px solid var(--line);border-radius:10px;overflow:hidden}
-.md-code-head{display:flex;justify-content:space-between;align-items:center;padding:2px 4px 2px 12px;min-height:32px;font-size:.8em;color:var(--soft);background:var(--tint)}
+.md-code-head{display:flex;justify-content:space-between;align-items:center;padding:2px 4px 2px 12px;min-height:32px;
+font-size:.8em;color:var(--soft);background:var(--tint)}
 .md-code-head button{padding:2px 8px;min-height:26px;border-radius:6px}
 .md-code-head button:hover{color:var(--ink)}
 pre{margin:0;padding:10px 12px;overflow-x:auto;scrollbar-width:thin}

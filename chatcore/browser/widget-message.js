@@ -38,7 +38,9 @@ export const createMessageView = (chat, message) => {
       setTimeout(() => copy.replaceChildren(icon("copy")), 2e3);
     });
     const rate = (/** @type {"up" | "down"} */ rating, /** @type {string} */ label) =>
-      iconButton("thumb", label, () => message.rating === rating || session.rate(message_id, rating), { class: `icon ${rating}` });
+      iconButton("thumb", label, () => message.rating === rating || session.rate(message_id, rating), {
+        class: `icon ${rating}`,
+      });
     rates = { up: rate("up", t.good), down: rate("down", t.bad) };
     foot.prepend(copy, rates.up, rates.down,
       iconButton("again", t.askAgain, () => chat.askAgain(message_id), { class: "icon again" }));
@@ -80,7 +82,10 @@ export const createMessageView = (chat, message) => {
       element.hidden = !mine && !ended && !content; // the dots stand in its place
       element.ariaBusy = running && !ended ? "true" : null;
       if (!mine && ended && content && status !== "error" && !rates) actions();
-      if (rates) for (const name of /** @type {const} */ (["up", "down"])) rates[name].ariaPressed = String(name === rating);
+      if (rates) {
+        rates.up.ariaPressed = String(rating === "up");
+        rates.down.ariaPressed = String(rating === "down");
+      }
       if (noted === (noted = status + failure.code + failure.retry_at)) return;
       note?.remove();
       note = undefined;
@@ -93,7 +98,8 @@ export const createMessageView = (chat, message) => {
   };
 };
 
-/** Where the page came by plain http there is no clipboard. @type {(chat: W.Chat, text: string, near: HTMLElement) => Promise<boolean>} */
+// Where the page came by plain http there is no clipboard.
+/** @type {(chat: W.Chat, text: string, near: HTMLElement) => Promise<boolean>} */
 const copyText = async ({ say, strings, shadow }, text, near) => {
   let copied = true;
   try {

@@ -35,10 +35,12 @@ export const createMessageList = (chat) => {
   const dots = make("li", { class: "dots", part: "typing" },
     make("span", { class: "unseen" }, t.typing), make("i"), make("i"), make("i"));
   const items = make("ol", { class: "items", role: "list" }, greeting, dots);
-  const chips = make("ul", { class: "chips", role: "list", "aria-label": t.suggestions }, ...chat.suggestions.map((text) =>
-    make("li", {}, make("button", {
+  const chips = make("ul", { class: "chips", role: "list", "aria-label": t.suggestions });
+  for (const text of chat.suggestions) {
+    chips.append(make("li", {}, make("button", {
       type: "button", class: "pill", part: "suggestion", dir: "auto", onclick: () => chat.send(text).then(chat.focus),
-    }, text))));
+    }, text)));
+  }
   const scroller = make("div", {
     class: "scroll", part: "messages", role: "group", tabindex: "0", "aria-label": t.messages,
   }, items, chips);

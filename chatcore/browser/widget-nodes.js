@@ -18,7 +18,8 @@ const PATHS = {
   again: "M19.5 13a7.5 7.5 0 1 1-2-6l2.5 2.5M20 4.5v5h-5",
 };
 
-/** Make an element: functions listen (`onclick`), other values are attributes, left out where null or false. @type {W.Make} */
+// Functions listen (`onclick`), other values are attributes, left out where null or false.
+/** @type {W.Make} */
 export const make = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -41,7 +42,9 @@ export const icon = (name) => {
 
 /** @type {W.IconButton} */
 export const iconButton = (name, label, onclick, attributes) =>
-  make("button", { type: "button", class: "icon", "aria-label": label, title: label, onclick, ...attributes }, icon(name));
+  make("button", {
+    type: "button", class: "icon", "aria-label": label, title: label, onclick, ...attributes,
+  }, icon(name));
 
 /** @type {Map<string, CSSStyleSheet>} */
 const sheets = new Map();

@@ -34,10 +34,14 @@ const ENGLISH = {
   notLoaded: "This could not be loaded. Please try again.",
   error_network: "The connection was lost.",
   error_offline: "You are offline. This was not sent.",
+  error_reply_gone: "This reply is no longer available.",
+  error_internal_error: "Something went wrong on our side.",
+  error_invalid_answer: "The server gave no valid answer.",
   error_: "Something went wrong.",
 };
 
-/** Put values in the places of their names in braces. @type {(text: string, values: Record<string, unknown>) => string} */
+// Put values in the places of their names in braces.
+/** @type {(text: string, values: Record<string, unknown>) => string} */
 export const filled = (text, values) => text.replace(/\{(\w+)}/g, (place, name) => String(values[name] ?? place));
 
 /** What to say of a failure. @type {(strings: W.Strings, failure: import("./types.js").Failure) => string} */

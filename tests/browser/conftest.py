@@ -1,12 +1,16 @@
-"""What browser tests share: a headless Chromium, as the system has it."""
+"""What browser tests share: a headless Chromium, as the system has it, and a website with the widget."""
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from tests.conftest import StartServer
+from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
+from tests.support.site import Website
+from tests.support.widget import Visitor, page_with_widget, visit
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
@@ -27,3 +31,33 @@ def files() -> Iterator[ChatServer]:
     """Give one server for all tests of a module, which only hands out files."""
     with ChatServer(options=["--demo"]) as started:
         yield started
+
+
+@pytest.fixture
+def site() -> Iterator[Website]:
+    """Give a website on an origin of its own."""
+    with Website() as website:
+        yield website
+
+
+@pytest.fixture
+async def context(browser: Browser) -> BrowserContext:
+    """Give a fresh profile."""
+    return await browser.new_context()
+
+
+@pytest.fixture
+def server(start_server: StartServer, n8n: ScriptedN8n, site: Website) -> ChatServer:
+    """Give a server that allows the website, which has its widget on the page /."""
+    started = start_server(n8n, {"ALLOWED_ORIGINS": site.url})
+    site.pages["/"] = page_with_widget(started.url)
+    return started
+
+
+@pytest.fixture
+async def visitor(context: BrowserContext, server: ChatServer, site: Website) -> Visitor:
+    """Give a visitor with the chat open."""
+    assert server.url != site.url
+    visitor = await visit(context, site.url)
+    await visitor.open()
+    return visitor

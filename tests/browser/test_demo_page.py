@@ -1,178 +1,116 @@
-"""The demo page in a real browser: it chats, stops, shows errors, works by keyboard, and its policy is content."""
+"""The demo page in a real browser: the widget in it chats, its snippet works as it is, and its policy is content."""
 
+import re
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, expect
+from playwright.async_api import Browser, expect
 
 from tests.conftest import StartServer
-from tests.support.answers import Answer, answer_error, answer_json, answer_stream, cut
-from tests.support.background import Gate
+from tests.support import sources
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
-
-MESSAGE = "Your message"
-
-
-class Visit:
-    """One visit to the page. `complaints` holds what the browser's console and its policy had to say."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
-    async def say(self, text: str) -> None:
-        """Type a message and send it with Enter."""
-        await self.page.get_by_label(MESSAGE).fill(text)
-        await self.page.keyboard.press("Enter")
-
-    async def shows(self, kind: str, text: str, at: int = -1) -> None:
-        """Wait until the last entry of that kind (`at` counts) says exactly this."""
-        await expect(self.page.locator(f"#log .{kind}").nth(at)).to_have_text(text)
+from tests.support.site import Website
+from tests.support.widget import Visitor, visit
 
 
-async def visit(browser: Browser, server: ChatServer, **options: Any) -> Visit:
-    """Open the page in a fresh browser profile."""
-    context = await browser.new_context(**options)
-    opened = Visit(await context.new_page())
-    await opened.page.goto(f"{server.url}/")
-    return opened
+async def open_page(browser: Browser, server: ChatServer, **options: Any) -> Visitor:
+    """Open the page in a fresh profile."""
+    return await visit(await browser.new_context(**options), f"{server.url}/")
 
 
-async def test_a_visitor_chats_by_keyboard_alone(browser: Browser, server: ChatServer) -> None:
-    visitor = await visit(browser, server)
-    await visitor.page.keyboard.type("Is it *open*?")  # the message has the focus from the start
-    await visitor.page.keyboard.press("Enter")
-    await visitor.shows("mine", "Is it *open*?")
-    await visitor.shows("theirs", "Echo: Is it *open*?")
-    await expect(visitor.page.get_by_role("status")).to_have_text("Echo: Is it *open*?")
-    await expect(visitor.page.get_by_label(MESSAGE)).to_be_focused()
-    await visitor.page.keyboard.type("two")
-    await visitor.page.keyboard.press("Shift+Enter")
-    await visitor.page.keyboard.type("lines <b>")
-    await visitor.page.keyboard.press("Enter")
-    await visitor.shows("theirs", "Echo: two\nlines <b>")
+async def test_a_visitor_chats_on_the_page(browser: Browser, server: ChatServer) -> None:
+    visitor = await open_page(browser, server)
+    await visitor.chats("Is it *open*?", "Echo: Is it open?")
+    await visitor.page.reload()
+    await visitor.shows(["Is it *open*?"], ["Echo: Is it open?"])
     assert visitor.complaints == []
 
 
-async def test_a_reply_streams_and_can_be_stopped(browser: Browser, server: ChatServer, n8n: ScriptedN8n) -> None:
-    gate = Gate()
-    n8n.answer(answer_stream(["first words", " never said"], gap=gate))
-    visitor = await visit(browser, server)
-    await visitor.say("Go on")
-    await visitor.shows("theirs", "first words")
-    await expect(visitor.page.get_by_role("button", name="Send")).to_be_hidden()
-    await visitor.page.get_by_role("button", name="Stop").click()
-    await visitor.shows("note", "Stopped.")
-    await expect(visitor.page.get_by_role("button", name="Send")).to_be_visible()
-    await expect(visitor.page.get_by_label(MESSAGE)).to_be_focused()
-    gate.open()
+async def test_the_page_says_how_the_server_is(browser: Browser, server: ChatServer, n8n: ScriptedN8n) -> None:
+    visitor = await open_page(browser, server)
+    await expect(visitor.page.locator("#health")).to_have_text("All is well")
+    n8n.refuse()
+    for _ in range(10):
+        await visitor.say("Hello")
+        await expect(visitor.failure.last).to_contain_text("The assistant cannot be reached right now.")
+    await visitor.page.reload()
+    await expect(visitor.page.locator("#health")).to_have_text("It takes no messages at the moment")
+
+
+async def test_the_stand_in_offers_what_it_can_do(browser: Browser, start_server: StartServer) -> None:
+    server = start_server(None, options=["--demo"])
+    visitor = await open_page(browser, server)
+    await visitor.button("/help").click()
+    await expect(visitor.replies.last).to_contain_text("/slow pauses for 24 seconds", use_inner_text=True)
     assert visitor.complaints == []
 
 
-async def test_an_error_is_shown_with_its_sentence_and_another_try(
-    browser: Browser, server: ChatServer, n8n: ScriptedN8n
+async def test_the_snippet_works_as_it_is_on_another_website(
+    browser: Browser, start_server: StartServer, n8n: ScriptedN8n
 ) -> None:
-    n8n.next(answer_json({"message": "Error in workflow"}, 500))
-    visitor = await visit(browser, server)
-    await visitor.say("Hello")
-    await visitor.shows("error", "The assistant could not answer. Please try again.Try again")
-    await visitor.page.get_by_role("button", name="Try again").click()
-    await visitor.shows("theirs", "Echo: Hello")
-    assert await visitor.page.locator("#log .error").count() == 0
-    assert len(n8n.requests) == 2
-    assert visitor.complaints == ["Failed to load resource: the server responded with a status of 502 (Bad Gateway)"]
+    with Website() as site:
+        server = start_server(n8n, {"ALLOWED_ORIGINS": site.url})
+        demo = await open_page(browser, server)
+        snippet = await demo.page.locator("#snippet").inner_text()
+        site.pages["/"] = f"<!doctype html><title>Plain</title>{snippet}"
+        visitor = await visit(await browser.new_context(), site.url)
+        await visitor.open()
+        await visitor.chats("Hello", "Echo: Hello")
+        assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("broken", [answer_error("half a"), cut("half a")], ids=["error", "cut"])
-async def test_a_reply_that_breaks_off_keeps_what_was_said(
-    browser: Browser, server: ChatServer, n8n: ScriptedN8n, broken: Answer
+async def test_the_snippet_of_the_readme_works_in_a_plain_file_of_another_website(
+    browser: Browser, start_server: StartServer, n8n: ScriptedN8n
 ) -> None:
-    n8n.next(broken)
-    visitor = await visit(browser, server)
-    await visitor.say("Hello")
-    await expect(visitor.page.locator("#log .error")).to_be_visible()
-    await visitor.shows("theirs", "half a")
+    found = re.search(r"```html\n(.*?)```", (sources.ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    with Website() as site:
+        server = start_server(n8n, {"ALLOWED_ORIGINS": site.url})
+        site.pages["/"] = found[1].replace("https://chat.example.com", server.url)
+        visitor = await visit(await browser.new_context(), site.url)
+        await visitor.open("Ask us")
+        await visitor.chats("Hello", "Echo: Hello")
+        await visitor.page.reload()
+        await visitor.open("Ask us")
+        await visitor.shows(["Hello"], ["Echo: Hello"])
+        assert visitor.complaints == []
 
 
-async def test_a_lost_server_is_told_and_the_same_message_is_not_run_twice(
-    browser: Browser, server: ChatServer, n8n: ScriptedN8n
-) -> None:
-    visitor = await visit(browser, server)
-    await visitor.say("one")
-    await visitor.shows("theirs", "Echo: one")
-    await visitor.page.context.set_offline(True)
-    await visitor.say("two")
-    await visitor.shows("error", "The connection was lost.Try again")
-    await visitor.page.context.set_offline(False)
-    await visitor.page.get_by_role("button", name="Try again").click()
-    await visitor.shows("theirs", "Echo: two")
-    assert [request.text for request in n8n.requests] == ["one", "two"]
+async def test_the_snippet_is_copied(browser: Browser, server: ChatServer) -> None:
+    visitor = await open_page(browser, server, permissions=["clipboard-read", "clipboard-write"])
+    await visitor.page.locator("#copy").click()
+    await expect(visitor.page.locator("#copy")).to_have_text("Copied")
+    copied = await visitor.page.evaluate("navigator.clipboard.readText()")
+    assert copied == (
+        f'<script type="module" src="{server.url}/widget/chat-widget-define.js"></script>\n<chat-widget></chat-widget>'
+    )
 
 
-async def test_waiting_times_are_told(browser: Browser, start_server: StartServer, n8n: ScriptedN8n) -> None:
-    server = start_server(n8n, {"SESSION_RATE_LIMIT_PER_MINUTE": "1"})
-    visitor = await visit(browser, server)
-    await visitor.say("one")
-    await visitor.shows("theirs", "Echo: one")
-    await visitor.say("two")
-    fault = visitor.page.locator("#log .error")
-    await expect(fault).to_contain_text("Please wait a moment. Try again in ")
+async def test_export_and_import_from_the_console_of_the_page(browser: Browser, server: ChatServer) -> None:
+    visitor = await open_page(browser, server)
+    await visitor.chats("Hello", "Echo: Hello")
+    data = await visitor.page.evaluate("""async () => {
+        const data = await chatPersistence.exportChatHistory('json'); await chatPersistence.importData(data);
+        return data;
+    }""")
+    fresh = await open_page(browser, server)
+    report = await fresh.page.evaluate("(data) => chatPersistence.importData(data)", data)
+    assert report == {"sessions": 1, "messages": 2, "skipped": 0}
+    again = await fresh.page.evaluate("chatPersistence.exportChatHistory('json')")
+    assert _without_time(again) == _without_time(data)
+    await (await fresh.conversations()).first.get_by_role("button").first.click()
+    await fresh.shows(["Hello"], ["Echo: Hello"])
+    await fresh.chats("and on", "Echo: and on")
 
 
-async def test_the_example_on_the_page_works_as_it_is(browser: Browser, server: ChatServer) -> None:
-    visitor = await visit(browser, server)
-    said: list[str] = []
-    visitor.page.on("console", lambda message: said.append(message.text))
-    example = await visitor.page.locator("#example").inner_text()
-    await visitor.page.evaluate(f"async () => {{ {example} }}")
-    assert said == ["Echo: Hello"]
-    assert visitor.complaints == []
+def _without_time(data: str) -> str:
+    head, _, rest = data.partition('"exported_at"')
+    return head + rest.partition("\n")[2]
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
 async def test_nothing_is_wider_than_the_screen(browser: Browser, server: ChatServer, width: int) -> None:
-    visitor = await visit(browser, server, viewport={"width": width, "height": 640})
-    await visitor.say("w" * 300)
-    await visitor.shows("theirs", "Echo: " + "w" * 300)
+    visitor = await open_page(browser, server, viewport={"width": width, "height": 640})
+    await visitor.chats("w" * 300, "Echo: " + "w" * 300)
     assert await visitor.page.evaluate("document.documentElement.scrollWidth") == width
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_text_stands_out_from_its_ground(browser: Browser, server: ChatServer, scheme: Any) -> None:
-    visitor = await visit(browser, server, color_scheme=scheme)
-    await visitor.say("Hello")
-    await visitor.shows("theirs", "Echo: Hello")
-    ratios = await visitor.page.evaluate(CONTRASTS)
-    assert len(ratios) > 10
-    assert not {text: ratio for text, ratio in ratios if ratio < 4.5}, "WCAG 2.2, 1.4.3"
-
-
-CONTRASTS = """() => {
-  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = parse(getComputedStyle(at).backgroundColor);
-      if (color.length === 3 || color[3] === 1) return color;
-    }
-  };
-  return [...document.querySelectorAll("body *")]
-    .filter((element) => element.checkVisibility())
-    .filter((element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-    .map((element) => {
-      const [a, b] = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
-      return [element.textContent.slice(0, 30), (a + 0.05) / (b + 0.05)];
-    });
-}"""
-"""Runs in the page: gives the contrast of every element that has text of its own with what is behind it."""

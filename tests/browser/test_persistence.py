@@ -20,7 +20,9 @@ async def tab(browser: Browser, files: ChatServer) -> HistoryTab:
 
 
 async def test_what_is_saved_is_there_after_a_reload(tab: HistoryTab) -> None:
-    await tab.run("await p.saveSession({ session_id: 'c_1', bot: 'sales' }); await turn('c_1', 1); await turn('c_1', 2)")
+    await tab.run(
+        "await p.saveSession({ session_id: 'c_1', bot: 'sales' }); await turn('c_1', 1); await turn('c_1', 2)"
+    )
     await tab.reload()
     assert await tab.says("p.storage") == "unknown", "importing the module does nothing"
     assert await tab.says("contents('c_1')") == ["q1", "a1", "q2", "a2"]
@@ -130,7 +132,8 @@ async def test_nothing_brings_back_what_was_deleted(tab: HistoryTab) -> None:
       await p.deleteMessage("c_2", id(2));
       return [
         await reply("c_1", 2), await question("c_1", 2, { status: "complete" }), await question("c_1", 3),
-        await reply("c_2", 2), await question("c_2", 2, { status: "complete" }), await question("c_2", 2, { status: "failed" }),
+        await reply("c_2", 2), await question("c_2", 2, { status: "complete" }),
+        await question("c_2", 2, { status: "failed" }),
         (await p.listSessions()).map((one) => one.session_id), await contents("c_1"), await contents("c_2"),
         (await p.pendingMessages()).length,
       ];

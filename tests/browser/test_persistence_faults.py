@@ -8,7 +8,9 @@ from tests.support.server import ChatServer
 
 DENIED = {
     "missing": "Object.defineProperty(globalThis, 'indexedDB', { value: undefined })",
-    "secret": "Object.defineProperty(globalThis, 'indexedDB', { get() { throw new DOMException('', 'SecurityError') } })",
+    "secret": """
+      Object.defineProperty(globalThis, "indexedDB", { get() { throw new DOMException("", "SecurityError"); } });
+    """,
     "refused": "IDBFactory.prototype.open = () => { throw new DOMException('', 'SecurityError') }",
     "failing": """
       IDBFactory.prototype.open = () => {
@@ -55,7 +57,8 @@ async def test_without_a_database_everything_works_in_memory(browser: Browser, f
       await question("c_1", 3);
       await p.saveSession({ session_id: "c_2", created_at: time(0) });
       const late = [await question("c_3", 1), await reply("c_1", 9)];
-      const seen = [await contents("c_1"), await contents("c_1", { limit: 2 }), await contents("c_1", { limit: 2, after: "0" })];
+      const seen = [await contents("c_1"), await contents("c_1", { limit: 2 })];
+      seen.push(await contents("c_1", { limit: 2, after: "0" }));
       const [, { created_at }] = await p.getMessages("c_1");
       seen.push(await contents("c_1", { limit: 1, before: created_at }), await contents("c_1", { after: created_at }));
       const found = (await p.search("A1")).map((one) => one.message.content);
@@ -116,7 +119,10 @@ async def test_a_connection_that_the_browser_closed_is_made_anew(browser: Browse
             """
           const { transaction } = IDBDatabase.prototype;
           const database = await new Promise((done) => {
-            IDBDatabase.prototype.transaction = function (...args) { done(this); return transaction.apply(this, args); };
+            IDBDatabase.prototype.transaction = function (...args) {
+              done(this);
+              return transaction.apply(this, args);
+            };
             void p.init();
           });
           IDBDatabase.prototype.transaction = transaction;
@@ -168,7 +174,8 @@ async def test_a_full_disk_loses_nothing_and_what_waits_is_stored_when_there_is_
       await p.saveSession({ session_id: "c_3", bot: "new" });
       await question("c_3", 1);
       await question("c_2", 1, { status: "complete" });
-      const during = [p.storage, p.reason, await contents("c_1"), await contents("c_1", { limit: 3 }), await contents("c_3")];
+      const during = [p.storage, p.reason, await contents("c_1"), await contents("c_1", { limit: 3 })];
+      during.push(await contents("c_3"));
       during.push((await p.pendingMessages()).map((one) => one.session_id), (await p.listSessions()).length);
       full = false;
       await p.deleteMessage("c_1", id(1));
@@ -206,6 +213,25 @@ async def test_what_is_deleted_while_the_disk_is_full_is_gone(browser: Browser, 
     await tab.run("await heard; full = false; await turn('c_2', 3)")
     assert await tab.says(f"[p.storage, {names}, await contents('c_3')]") == ["indexeddb", ["c_2"], []]
     assert await other.says("contents('c_2')") == ["q2", "a2", "q3", "a3"]
+
+
+async def test_what_waits_does_not_bring_back_what_was_deleted_unheard(browser: Browser, files: ChatServer) -> None:
+    context = await browser.new_context()
+    tab, other = await HistoryTab.open(context, files.url, FULL), await HistoryTab.open(context, files.url)
+    await tab.run("""
+      p = create({ indexedDB, now: Date.now, broadcast: { postMessage() {}, onmessage: null } });
+      full = false;
+      await p.saveSession({ session_id: "c_1" });
+      await p.saveSession({ session_id: "c_2" });
+      full = true;
+      await turn("c_1", 1);
+      await turn("c_2", 1);
+    """)
+    await other.run("await p.deleteSession('c_1')")
+    await tab.run("full = false; await turn('c_2', 2)")
+    for each in (tab, other):
+        assert await each.says("(await p.listSessions()).map((one) => one.session_id)") == ["c_2"]
+        assert await each.says("[await contents('c_1'), await contents('c_2')]") == [[], ["q1", "a1", "q2", "a2"]]
 
 
 async def test_an_import_that_the_disk_has_no_room_for_changes_nothing(browser: Browser, files: ChatServer) -> None:

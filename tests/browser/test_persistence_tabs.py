@@ -10,8 +10,9 @@ from tests.support.server import ChatServer
 
 LISTEN = "p.onChange((change) => changes.push(change)); await p.init()"
 TOLD = """
-  while (changes.filter((one) => one.kind !== "storage").length < given) await new Promise((next) => setTimeout(next, 5));
-  return changes.splice(0).filter((one) => one.kind !== "storage");
+  const told = () => changes.filter((one) => one.kind !== "storage");
+  while (told().length < given) await new Promise((next) => setTimeout(next, 5));
+  return told();
 """
 ALL_CHANGES = """
   await p.saveSession({ session_id: "c_1" });
@@ -45,7 +46,9 @@ async def test_every_change_is_told_in_all_tabs(browser: Browser, files: ChatSer
     assert {change["remote"] for change in own} == {False}
     assert {change["remote"] for change in others} == {True}
     names = ("kind", "session_id", "message_id")
-    assert [[change.get(name) for name in names] for change in others] == [[one.get(name) for name in names] for one in own]
+    assert [[change.get(name) for name in names] for change in others] == [
+        [one.get(name) for name in names] for one in own
+    ]
     assert own[1]["session_id"] == "c_1"
     assert own[1]["message_id"].endswith("-000000000001")
 
@@ -97,9 +100,9 @@ async def test_a_reply_that_two_tabs_write_is_the_further_one(browser: Browser, 
       for (let event = 1; event <= 40; event++) {
         await reply("c_1", 1, { status: "pending", last_event: event, content: "x".repeat(event) });
       }
-      if (given) await reply("c_1", 1, { content: "x".repeat(41) });
+      if (given === "ends") await reply("c_1", 1, { content: "x".repeat(41) });
     """
-    await asyncio.gather(tabs[0].run(write, True), tabs[1].run(write, False))
+    await asyncio.gather(tabs[0].run(write, "ends"), tabs[1].run(write))
     stored = await tabs[1].says("p.getMessage('c_1', id(1), 'assistant')")
     assert (stored["status"], len(stored["content"])) == ("complete", 41)
 

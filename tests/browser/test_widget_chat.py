@@ -2,11 +2,10 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Route, expect
+from playwright.async_api import BrowserContext, Route, expect
 
 from tests.conftest import StartServer
 from tests.support import jwts
@@ -17,36 +16,6 @@ from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.site import Website
 from tests.support.widget import Visitor, page_with_widget, visit
-
-
-@pytest.fixture
-def site() -> Iterator[Website]:
-    """Give a website on an origin of its own."""
-    with Website() as website:
-        yield website
-
-
-@pytest.fixture
-async def context(browser: Browser) -> BrowserContext:
-    """Give a fresh profile."""
-    return await browser.new_context()
-
-
-@pytest.fixture
-def server(start_server: StartServer, n8n: ScriptedN8n, site: Website) -> ChatServer:
-    """Give a server that allows the website, which has its widget on the page /."""
-    started = start_server(n8n, {"ALLOWED_ORIGINS": site.url})
-    site.pages["/"] = page_with_widget(started.url)
-    return started
-
-
-@pytest.fixture
-async def visitor(context: BrowserContext, server: ChatServer, site: Website) -> Visitor:
-    """Give a visitor with the chat open."""
-    assert server.url != site.url
-    visitor = await visit(context, site.url)
-    await visitor.open()
-    return visitor
 
 
 async def reload(visitor: Visitor) -> None:
@@ -240,7 +209,7 @@ async def test_a_reply_that_is_gone_can_be_asked_for_again(
 
 
 async def test_older_conversations_are_opened_searched_continued_and_deleted(
-    visitor: Visitor, n8n: ScriptedN8n, server: ChatServer
+    visitor: Visitor, n8n: ScriptedN8n
 ) -> None:
     await visitor.chats("About apples", "Echo: About apples")
     await visitor.button("New chat").click()

@@ -140,7 +140,7 @@ test("of the page's address the server gets origin and path, if it is one that i
     ["https://a.example/b?token=secret#c", "https://a.example/b"],
     [`http://a.example/?${"x".repeat(9000)}`, "http://a.example/"],
     [`http://a.example/${"x".repeat(9000)}`, `http://a.example/${"x".repeat(1988)}`],
-    ["file:///home/me/a.html", undefined],
+    ["file:///somewhere/a.html", undefined],
     ["about:srcdoc", undefined],
     ["", undefined],
   ])) {

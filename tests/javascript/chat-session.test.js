@@ -590,3 +590,20 @@ test("what an import or another program changes is shown", async () => {
   await session.open((await session.sessions())[0].session_id);
   assert.deepEqual(await texts(), ["user: Hi (complete)", "assistant: Hello (complete)"]);
 });
+
+test("who hears of the end of a reply or of a failure can send at once", async () => {
+  const kept = createChatPersistence(/** @type {any} */ ({ indexedDB: undefined, now: () => 0, broadcast: null }));
+  const getMessage = async (/** @type {[string, string, "user" | "assistant"]} */ ...key) => {
+    const message = await kept.getMessage(...key);
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve)); // as a disk takes
+    return message;
+  };
+  const one = await chat({ persistence: { ...kept, getMessage } });
+  one.client.sends = [hello(), says(start, done(2, "error")), says(refusal("rate_limited")), hello()];
+  /** @type {(boolean | Promise<boolean>)[]} */
+  const taken = [];
+  one.session.onChange(({ kind }) => (kind === "reply" || kind === "failed") && taken.push(one.session.send("next")));
+  await one.session.send("first");
+  for (let turn = 0; turn < 9; turn++) await settle();
+  assert.deepEqual((await Promise.all(taken)).slice(0, 3), [true, true, true]);
+});

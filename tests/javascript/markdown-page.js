@@ -15,6 +15,7 @@ class PageNode {
     this.parentNode = this.nextSibling = this.previousSibling = null;
   }
 
+  /** @returns {string} */
   get textContent() {
     return "";
   }
@@ -32,6 +33,11 @@ export class PageText extends PageNode {
     this.data += more;
   }
 
+  get length() {
+    return this.data.length;
+  }
+
+  /** @override */
   get textContent() {
     return this.data;
   }
@@ -58,6 +64,7 @@ export class PageElement extends PageNode {
     return [...this.children()];
   }
 
+  /** @override */
   get textContent() {
     let text = "";
     for (const node of this.children()) text += node.textContent;

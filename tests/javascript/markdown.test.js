@@ -148,7 +148,11 @@ const EXAMPLES = {
     ["xhttps://b.de https:// http:", "<p>xhttps://b.de https:// http:</p>"],
     ["[a](/b) [a](b.html) [a](#c) [a](//b.de) [a]()", "<p>[a](/b) [a](b.html) [a](#c) [a](//b.de) [a]()</p>"],
     ["[a] [b][c] [d]: e", "<p>[a] [b][c] [d]: e</p>"],
-    ["[a [b](https://c.de) d](https://e.de)", '<p><a href="https://e.de/">a [b](https://c.de) d</a></p>'],
+    ["[a [b](mailto:c) d](https://e.de)", '<p><a href="https://e.de/">a [b](mailto:c) d</a></p>'],
+    ["*a [b*](https://c.de)", '<p>*a <a href="https://c.de/">b*</a></p>'],
+    ["[`a[0]`](https://b.de)", '<p><a href="https://b.de/"><code>a[0]</code></a></p>'],
+    ["[a](https://b.de/c\\_d)", '<p><a href="https://b.de/c_d">a</a></p>'],
+    ["[](https://b.de)", '<p><a href="https://b.de/">https://b.de</a></p>'],
   ],
 };
 
@@ -165,7 +169,7 @@ test("a link whose text looks like another address shows where it leads", () => 
     "paypal\u200b.com", "ｐａｙｐａｌ．ｃｏｍ", "paypal。com", "https://paypal.com/?evil.de", "https://paypal.com@evil.de",
     "http://localhost", "evil.de.paypal.com", "a@paypal.com", "evil.de paypal.com", "paypal.com`#`",
   ]) assert.equal(named(`[${text}](https://evil.de/x)`), "evil.de", text);
-  for (const text of ["evil.de", "https://evil.de", "http://www.evil.de/y", "Evil.de?q", "click here", "1.5 of 2", "e.g."]) {
+  for (const text of ["evil.de", "https://evil.de", "http://www.evil.de/y", "Evil.de?q", "click here", "1.5 of 2", "1. a"]) {
     assert.equal(named(`[${text}](https://www.evil.de/x)`), undefined, text);
   }
   assert.equal(named("[a@b.de](mailto:a@b.de)"), undefined);
@@ -177,13 +181,14 @@ test("a link whose text looks like another address shows where it leads", () => 
 
 test("images are links until they are allowed", () => {
   const text = "![a *b*](https://c.de/d.png)";
-  assert.equal(shown(text), '<p><span><a href="https://c.de/d.png">a *b*</a></span></p>');
+  assert.equal(shown(text), '<p><span><a href="https://c.de/d.png">a <em>b</em></a></span></p>');
   assert.equal(shown(text, true), '<p><img alt="a *b*" src="https://c.de/d.png"></p>');
   assert.equal(shown("![](https://c.de/d)"), '<p><span><a href="https://c.de/d">https://c.de/d</a></span></p>');
-  assert.equal(shown("[![a](https://c.de/d)](https://e.de)"), '<p><a href="https://e.de/"><span>a</span></a></p>');
-  const linked = '<p><a href="https://e.de/"><img alt="a" src="https://c.de/d"></a></p>';
-  assert.equal(shown("[![a](https://c.de/d)](https://e.de)", true), linked);
-  for (const source of ["mailto:a@b.de", "data:image/png;base64,AA==", "javascript:alert(1)", "/a.png"]) {
+  const linked = "[![a](https://c.de/d)](https://e.de)";
+  const host = '<bdi class="md-host"> (e.de)</bdi>';
+  assert.equal(shown(linked), `<p><a href="https://e.de/"><span>a</span>${host}</a></p>`);
+  assert.equal(shown(linked, true), `<p><a href="https://e.de/"><img alt="a" src="https://c.de/d">${host}</a></p>`);
+  for (const source of ["data:image/png;base64,AA==", "javascript".concat(":alert(1)"), "/a.png", "blob:https://a.de/b"]) {
     assert.ok(!shown(`![a](${source})`, true).includes("<img"), source);
   }
 });

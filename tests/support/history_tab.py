@@ -11,10 +11,10 @@ globalThis.changes = [];
 globalThis.loaded = import("/widget/chat-persistence.js").then(({ chatPersistence, createChatPersistence }) => {
   globalThis.p = chatPersistence;
   globalThis.create = createChatPersistence;
-  globalThis.question = (session_id, number, more) =>
-    p.saveMessage({ session_id, message_id: id(number), role: "user", content: `q${number}`, status: "pending", ...more });
-  globalThis.reply = (session_id, number, more) =>
-    p.saveMessage({ session_id, message_id: id(number), role: "assistant", content: `a${number}`, status: "complete", ...more });
+  const save = (role, content, status) => (session_id, number, more) =>
+    p.saveMessage({ session_id, message_id: id(number), role, content: content + number, status, ...more });
+  globalThis.question = save("user", "q", "pending");
+  globalThis.reply = save("assistant", "a", "complete");
   globalThis.turn = async (session_id, number) => [
     await question(session_id, number),
     await reply(session_id, number),

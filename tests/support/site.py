@@ -31,7 +31,7 @@ class Website:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802 - the library's name
+            def do_GET(self) -> None:
                 path = self.path.partition("?")[0]
                 page = "" if path == "/favicon.ico" else website.pages.get(path)
                 body = (page or "").encode()
