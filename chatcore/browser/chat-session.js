@@ -24,7 +24,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
   const { navigator } = window;
   /** @type {Set<(event: ChatEvent) => void>} */
   const listeners = new Set();
-  /** By message id, what is being read, and whether to read once more. @type {Map<string, { more?: boolean, end?: Promise<void> }>} */
+  /** Readings that are under way, by message id. @type {Map<string, { more?: boolean, end?: Promise<void> }>} */
   const reading = new Map();
   /** @type {(() => void)[]} */
   const ends = [];
@@ -108,6 +108,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
   const open = async (session_id) => {
     const session = session_id ? await persistence.getSession(session_id) : null;
     const [last] = session ? await persistence.getMessages(session.session_id, { limit: 1 }) : [];
+    if (last?.role === "user" && last.content === recall("draft")) recall("draft", ""); // the page was left in between
     recall("current", session?.session_id ?? "");
     state = { ...state, session };
     tell({ kind: "opened" });

@@ -43,9 +43,10 @@ const inline = (text = "", inLink = false) => {
     out.push(text.slice(at, found.index));
     at = found.index + piece.length;
     const around = text[found.index - 1] + text[at];
-    // Not snake_case, not 2*3*4.
+    // Neither snake_case nor 2*3*4.
     const flank = piece[0] === "_" ? /^\S[^\p{L}\p{N}]/u : /^(?!\d\w|\w\d)\S/;
-    const href = (image ? /^h/i : /^[hm]/i).test(target) && (!inLink || image) && address(target.replace(/\\(.)/g, "$1"));
+    const linked = (image ? /^h/i : /^[hm]/i).test(target) && (!inLink || image);
+    const href = linked && address(target.replace(/\\(.)/g, "$1"));
     if (piece.endsWith("\n")) out.push(element("br"));
     else if (code) out.push(element("code", [code.replace(/^ | $/g, "")], { dir: "auto" }));
     else if (piece[0] === "\\") out.push(piece[1]);
@@ -101,14 +102,16 @@ const blocks = (lines = [""], depth = 0) => {
       if (quote) tree = element("blockquote", content);
       else if (last?.tag === tag) last.content.push(element("li", content));
       else tree = element(tag, [element("li", content)], number && { start: number });
-    } else if (columns[0] && head.length === columns.length && columns.every((x) => /^:?-+:?$/.test(x))) {
+    } else if (
+      columns[0] && !begin.trim() && head.length === columns.length && columns.every((x) => /^:?-+:?$/.test(x))
+    ) {
       while (/\|/.test(lines[++i]));
       const rows = [line, ...lines.slice(start + 2, i)].map((row, k) =>
         element("tr", cells(row).map((x, n) =>
-          element(k ? "td" : "th", inline(x.replace(/\\\|/g, "|")),
-            /:$/.test(columns[n]) && { align: columns[n][0] === ":" ? "center" : "right" }))));
-      const attributes = { class: "md-table", tabindex: "0", role: "region", "aria-label": head.join(", ") };
-      tree = element("div", [element("table", rows)], attributes);
+          element(k || !x ? "td" : "th", inline(x.replace(/\\\|/g, "|")),
+            { align: /:$/.test(columns[n]) ? (/^:/.test(columns[n]) ? "center" : "right") : "" }))));
+      tree = element("section", [element("table", rows)],
+        { class: "md-table", tabindex: "0", "aria-label": head.join(", ") });
     } else if (line.trim()) {
       if (open) last.content.push(line.trim());
       else tree = element("p", [line.trim()]);
@@ -143,11 +146,11 @@ export const createRenderer = (container, { document, allowImages, strings, onCo
         node = parent.insertBefore(tag ? document.createElement(tag) : document.createTextNode(""), next);
         if (tag === "button") node.onclick = () => onCopy(node.parentNode.nextSibling.textContent, node);
       }
-      for (const name in attributes)
-        if (node.getAttribute(name) !== attributes[name]) node.setAttribute(name, attributes[name]);
       if (tag) sync(node, tag === "button" ? [strings.copyCode] : content);
       else if (tree.slice(0, node.length) === node.data) node.appendData(tree.slice(node.length));
       else node.data = tree;
+      for (const name in attributes)
+        if (node.getAttribute(name) !== attributes[name]) node.setAttribute(name, attributes[name]);
     }
     for (let node; (node = next); node.remove()) next = node.nextSibling;
   };

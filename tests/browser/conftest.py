@@ -2,8 +2,10 @@
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.conftest import StartServer
@@ -15,15 +17,33 @@ from tests.support.widget import Visitor, page_with_widget, visit
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Give a headless Chromium, as the system has it."""
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of this folder in one event loop, so that they can share one Chromium; its start costs a second."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Give a headless Chromium, as the system has it, to all tests of this folder."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "the browser tests need Chromium (Debian: apt-get install chromium)"
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, "--disable-sync"])
         yield launched
         await launched.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(chromium: Browser) -> AsyncIterator[Browser]:
+    """Give the browser; its profiles end with the test."""
+    yield chromium
+    for context in chromium.contexts:
+        await context.close()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +60,7 @@ def site() -> Iterator[Website]:
         yield website
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> BrowserContext:
     """Give a fresh profile."""
     return await browser.new_context()
@@ -54,7 +74,7 @@ def server(start_server: StartServer, n8n: ScriptedN8n, site: Website) -> ChatSe
     return started
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def visitor(context: BrowserContext, server: ChatServer, site: Website) -> Visitor:
     """Give a visitor with the chat open."""
     assert server.url != site.url

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext
 
 from tests.support.history_tab import HistoryTab
@@ -35,12 +36,12 @@ WAYS = {
 EVERYTHING = "[await p.listSessions(), await p.getMessages('c_1'), await p.pendingMessages()]"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def context(browser: Browser) -> BrowserContext:
     return await browser.new_context()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def tab(context: BrowserContext, files: ChatServer) -> HistoryTab:
     return await HistoryTab.open(context, files.url)
 

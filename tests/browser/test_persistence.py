@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.support.history_tab import HistoryTab
@@ -14,7 +15,7 @@ IMPORTED = """
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def tab(browser: Browser, files: ChatServer) -> HistoryTab:
     return await HistoryTab.open(await browser.new_context(), files.url)
 
