@@ -90,7 +90,7 @@ const blocks = (lines = [""], depth = 0) => {
         element("div", [info.trim(), element("button", [], { type: "button" })], { class: "md-code-head" }),
         element("pre", [element("code", [code])], { tabindex: "0" }),
       ], { class: "md-code", dir: "ltr" });
-    } else if (hashes) tree = element(`h${"345666"[hashes.length - 1]}`, inline(title.trim()));
+    } else if (hashes) tree = element(`h${"333444"[hashes.length - 1]}`, inline(title.trim()));
     else if (rule) tree = element("hr");
     else if (begin.trim() && depth < 8 && (quote || !open || /^\s*([-*+]|1.)\s+\S/.test(line))) {
       const inside = quote ? /^\s*> ?/ : new RegExp(`^(\\s{${indent}}(\\t| {2,${begin.length - indent}})|\\s*$)`);
@@ -111,7 +111,7 @@ const blocks = (lines = [""], depth = 0) => {
           element(k || !x ? "td" : "th", inline(x.replace(/\\\|/g, "|")),
             { align: /:$/.test(columns[n]) ? (/^:/.test(columns[n]) ? "center" : "right") : "" }))));
       tree = element("section", [element("table", rows)],
-        { class: "md-table", tabindex: "0", "aria-label": head.join(", ") });
+        { class: "md-table", tabindex: "0", role: "group", "aria-label": head.join(", ") });
     } else if (line.trim()) {
       if (open) last.content.push(line.trim());
       else tree = element("p", [line.trim()]);
@@ -137,7 +137,7 @@ export const createRenderer = (container, { document, allowImages, strings, onCo
 
   const sync = (/** @type {any} */ parent, /** @type {any} */ trees, next = parent.firstChild) => {
     for (const tree of trees) {
-      let { tag, attributes, content } = tree;
+      let { tag, attributes = {}, content } = tree;
       if (tag === "img") if (allowImages) content = []; else [tag, attributes] = ["span", {}];
       let node = next;
       next = node?.nextSibling;
@@ -146,10 +146,12 @@ export const createRenderer = (container, { document, allowImages, strings, onCo
         node = parent.insertBefore(tag ? document.createElement(tag) : document.createTextNode(""), next);
         if (tag === "button") node.onclick = () => onCopy(node.parentNode.nextSibling.textContent, node);
       }
+      // Else every change below has it found out anew.
+      if (tag && shown[done + 1e4]) node.removeAttribute("dir");
       if (tag) sync(node, tag === "button" ? [strings.copyCode] : content);
       else if (tree.slice(0, node.length) === node.data) node.appendData(tree.slice(node.length));
       else node.data = tree;
-      for (const name in attributes)
+      for (const name of Object.keys(attributes))
         if (node.getAttribute(name) !== attributes[name]) node.setAttribute(name, attributes[name]);
     }
     for (let node; (node = next); node.remove()) next = node.nextSibling;

@@ -48,6 +48,8 @@ pre code{background:none;padding:0}
 .md-table{overflow-x:auto;scrollbar-width:thin}
 table{border-collapse:collapse;min-width:100%;font-size:.9333em}
 th,td{overflow-wrap:break-word;padding:6px 12px;text-align:start;vertical-align:top;border-bottom:1px solid var(--line)}
+[align=center]{text-align:center}
+[align=right]{text-align:end}
 tr:last-child td{border-bottom:0}
 th{background:var(--tint);font-weight:600}
 img{max-width:100%;height:auto;border-radius:8px}

@@ -12,7 +12,7 @@ export const createMessageView = (chat, message) => {
   const { message_id, role, created_at } = message;
   const mine = role === "user";
   const at = new Date(created_at);
-  const text = make("div", { class: "text", part: "text", dir: "auto" });
+  const text = make("div", { class: "text", part: "text", dir: mine && "auto" });
   const time = make("time", { datetime: created_at, title: at.toLocaleString(locale) },
     at.toLocaleTimeString(locale, { timeStyle: "short" }));
   const foot = make("div", { class: "foot" }, time);

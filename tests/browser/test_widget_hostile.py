@@ -1,19 +1,26 @@
-"""Hostile texts, servers and pages: nothing runs, nothing leaves, nothing looks like more than text, the chat goes on."""
+"""Hostile texts and servers: nothing runs, nothing leaves, nothing looks like more than text, and the chat goes on."""
 
-from collections.abc import Sequence
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext
+from playwright.async_api import BrowserContext, Route, expect
 
 from tests.support import hostile_texts as texts
-from tests.support.answers import Answer, answer_stream
+from tests.support.answers import Answer, Close, Send, Stall, answer_bytes, answer_stream, chunk, head, line
+from tests.support.background import Gate
 from tests.support.n8n import Request, ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.site import Website
-from tests.support.widget import Visitor
+from tests.support.widget import Visitor, page_with_widget, visit
 from tests.support.widget_watch import Watch, send_all
 
-PIECES = 12
+PIECES = 10
+NEXT_REPLY_SECONDS = 5.0
+EVERYTHING = (*texts.MARKUP, *texts.LINKS, *texts.MARKDOWN)
 
 
 def pieces(text: str, count: int = PIECES) -> list[str]:
@@ -24,25 +31,48 @@ def pieces(text: str, count: int = PIECES) -> list[str]:
 
 def repeat(request: Request) -> Answer:
     """Answer with the message itself, piece by piece."""
-    return answer_stream(pieces(request.text), gap=0.004)
+    return answer_stream(pieces(request.text), gap=0.002)
 
 
-async def watched(context: BrowserContext, server: ChatServer, site: Website, path: str = "/") -> tuple[Visitor, Watch]:
-    """Open the chat of a page that is watched."""
+def cut(text: str, most: int) -> str:
+    """Cut a text as JavaScript counts."""
+    return text.encode("utf-16-le", "surrogatepass")[: 2 * most].decode("utf-16-le", "replace")
+
+
+async def watched(context: BrowserContext, server: ChatServer, site: Website, *more: str) -> tuple[Visitor, Watch]:
+    """Open the chat of a page that is watched; `more` are origins that it may ask."""
     page = await context.new_page()
-    watch = await Watch.over(page, server.url, site.url)
+    watch = await Watch.over(page, server.url, site.url, *more)
     visitor = Visitor(page)
-    await page.goto(site.url + path)
+    await page.goto(site.url)
     await visitor.open()
     return visitor, watch
 
 
-async def shown(visitor: Visitor, who: str) -> list[str]:
-    """Give the texts of all messages of one role, as they are in the DOM."""
-    told: list[str] = await visitor.widget.locator(f"li.{who} [part=text]").evaluate_all(
-        "(all) => all.map((one) => one.textContent)"
-    )
+async def shown(visitor: Visitor, selector: str) -> list[str]:
+    """Give the texts of all such elements of the widget, as they are in the DOM."""
+    told: list[str] = await visitor.widget.locator(selector).evaluate_all("(all) => all.map((one) => one.textContent)")
     return told
+
+
+async def test_the_watch_sees_what_it_watches_for(context: BrowserContext, server: ChatServer, site: Website) -> None:
+    visitor, watch = await watched(context, server, site, texts.FOREIGN)
+    assert await watch.found() == []
+    await visitor.page.evaluate(
+        """(foreign) => {
+            const list = document.querySelector("chat-widget").shadowRoot.querySelector("ol");
+            list.insertAdjacentHTML("beforeend", `<img src=x onerror="pwned=1"><a href="javascript:x">x</a><style></style>`);
+            list.querySelector("img").remove();
+            document.body.append("x", document.createElement("iframe"));
+        }""",
+        texts.FOREIGN,
+    )
+    found = await watch.found()
+    for one in ("<img>", "onerror of <img>", "src of <img>", "a link to javascript:x", "<style>", "a frame: "):
+        assert one in found
+    assert "the page has other elements than before" in found
+    await visitor.page.evaluate("new Promise((done) => setTimeout(done, 50))")
+    assert "something ran" in await watch.found()
 
 
 @pytest.mark.parametrize("hostile", [texts.MARKUP, texts.LINKS, texts.MARKDOWN], ids=["markup", "links", "markdown"])
@@ -52,13 +82,296 @@ async def test_what_is_said_is_text_whoever_says_it(
     n8n.answer(repeat)
     visitor, watch = await watched(context, server, site)
     for at in range(0, len(hostile), 30):
-        told = await send_all(visitor.page, list(hostile[at : at + 30]))
+        told = await send_all(visitor.page, hostile[at : at + 30])
         assert {one["type"] for one in told} == {"chat-reply"}
         assert await watch.found() == []
+        questions, replies = await shown(visitor, "li.user .text"), await shown(visitor, "li.assistant .text")
         for one in hostile[at : at + 30]:
-            assert one in await shown(visitor, "user")
-            if hostile is texts.MARKUP:
-                assert one in await shown(visitor, "assistant")
+            assert one in questions
+            assert hostile is not texts.MARKUP or one in replies
     await visitor.chats("bye", "bye")
     assert await watch.found() == []
     assert visitor.complaints == []
+
+
+@pytest.mark.parametrize("hostile", [texts.large, texts.repeated])
+async def test_sheer_size_does_not_stop_the_page(
+    context: BrowserContext,
+    server: ChatServer,
+    site: Website,
+    n8n: ScriptedN8n,
+    hostile: Callable[[], Iterable[tuple[str, str]]],
+) -> None:
+    visitor, watch = await watched(context, server, site)
+    figures: dict[str, tuple[float, float]] = {}
+    for name, text in hostile():
+        n8n.next(answer_stream(pieces(text), gap=0.003))
+        began = time.monotonic()
+        [told] = await send_all(visitor.page, [name])
+        assert (told["type"], len(told.get("content", ""))) == ("chat-reply", len(text)), (name, told)
+        whole = time.monotonic()
+        [told] = await send_all(visitor.page, ["And now?"])
+        assert told["content"] == "Echo: And now?", name
+        figures[name] = (round(whole - began, 2), round(time.monotonic() - whole, 2))
+        assert await watch.found() == [], name
+        await visitor.button("New chat").click()
+        await expect(visitor.questions).to_have_count(0)
+    print("\nseconds of the reply, and of the next one:", json.dumps(figures, indent=1))
+    assert not {name: after for name, (_, after) in figures.items() if after > NEXT_REPLY_SECONDS}
+    assert visitor.complaints == []
+
+
+async def test_nul_and_lone_surrogates_from_the_workflow_are_shown_as_replaced(
+    context: BrowserContext, server: ChatServer, site: Website, n8n: ScriptedN8n
+) -> None:
+    def escaped(*items: str) -> Answer:
+        lines = [json.dumps({"type": "item", "content": one}).encode() + b"\n" for one in items]
+        return answer_bytes(line("begin"), *lines, line("end"))
+
+    visitor, watch = await watched(context, server, site)
+    n8n.next(escaped(texts.RAW), escaped(*pieces(texts.RAW, 40)), escaped("halves \ud83d", "\ude00 <script>"))
+    told = await send_all(visitor.page, ["one", "two", "three"])
+    assert {one["type"] for one in told} == {"chat-reply"}
+    for text in await shown(visitor, "li.assistant .text"):
+        assert text.isprintable(), repr(text)
+    assert await watch.found() == []
+    await visitor.page.reload()
+    await visitor.open()
+    await expect(visitor.replies).to_have_count(3)
+    assert await watch.found() == []
+    assert visitor.complaints == []
+
+
+async def test_attributes_are_text(context: BrowserContext, server: ChatServer, site: Website) -> None:
+    visitor, watch = await watched(context, server, site)
+    wrong = await visitor.page.evaluate(
+        """async (texts) => {
+            const widget = document.querySelector("chat-widget");
+            const of = (selector) => widget.shadowRoot.querySelector(selector);
+            const wrong = [];
+            for (const text of texts) {
+                widget.setAttribute("heading", text);
+                widget.setAttribute("greeting", text);
+                widget.setAttribute("suggestions", JSON.stringify([text, { toString: 1 }.x]));
+                await widget.send(""); // nothing is sent, but it waits until the view is made
+                for (const said of [of("h2").textContent, of(".panel").ariaLabel, of(".bubble").ariaLabel,
+                    of("ol .text").textContent]) if (said !== text) wrong.push([text, said]);
+                if (of(".chips button").textContent !== text.trim()) wrong.push([text, "suggestion"]);
+                widget.setAttribute("suggestions", text); // not a list: split at its bars
+                await widget.send("");
+            }
+            return wrong;
+        }""",
+        EVERYTHING,
+    )
+    assert wrong == []
+    assert await watch.found() == []
+    await visitor.chats("bye", "Echo: bye")
+    assert visitor.complaints == []
+
+
+async def test_what_the_server_says_of_a_failure_is_text(
+    context: BrowserContext, server: ChatServer, site: Website
+) -> None:
+    visitor, watch = await watched(context, server, site)
+    hostile = (*texts.MARKUP, *texts.MARKDOWN)
+    codes = ("refused_here", "constructor", "__proto__", "toString", "<img src=x onerror=window.pwned=1>", 7, None)
+    turn = 0
+
+    async def refuse(route: Route) -> None:
+        nonlocal turn
+        text, code = hostile[turn % len(hostile)], codes[turn % len(codes)]
+        turn += 1
+        problem = {"type": text, "title": text, "status": 400, "code": code, "detail": text, "content": text}
+        headers = {"Access-Control-Allow-Origin": site.url}
+        if turn % 2:
+            headers |= {"Content-Type": "application/problem+json"}
+            return await route.fulfill(status=400, json=problem, headers=headers)
+        events = [("start", {"session_id": text}), ("delta", {"content": text}), ("error", problem)]
+        events.append(("done", {"finish_reason": "error"}))
+        lines = [f"id: {at}\nevent: {name}\ndata: {json.dumps(data)}\n\n" for at, (name, data) in enumerate(events, 1)]
+        headers |= {"Content-Type": "text/event-stream"}
+        return await route.fulfill(status=200, body="".join(lines), headers=headers)
+
+    await context.route(f"{server.url}/api/v1/chat", refuse)
+    told = await send_all(visitor.page, [str(number) for number in range(len(hostile))])
+    assert {one["type"] for one in told} == {"chat-error"}
+    assert await watch.found() == []
+    sentences = await shown(visitor, ".fail p")
+    for at, text in list(enumerate(hostile))[-len(texts.MARKDOWN) :]:
+        if isinstance(code := codes[at % len(codes)], str) and code.isidentifier() and code[0] != "_":
+            assert told[at]["code"] == code
+            assert cut(text, 999) in sentences
+    await context.unroute(f"{server.url}/api/v1/chat")
+    await visitor.chats("bye", "Echo: bye")
+    assert await watch.found() == []
+
+
+def history_of(hostile: Sequence[str]) -> dict[str, Any]:
+    """Make a document to be imported: each text as a title, and as both sides of conversations of 36 messages."""
+    moments = (f"2026-01-{1 + at // 86400:02}T{at // 3600 % 24:02}:{at // 60 % 60:02}:{at % 60:02}Z" for at in range(10**6))
+
+    def message(text: str, role: str, number: int) -> dict[str, Any]:
+        return {
+            "message_id": f"00000000-0000-4000-8000-{number:012}",
+            "role": role,
+            "content": text,
+            "created_at": next(moments),
+            "status": "complete",
+        }
+
+    def session(name: str, title: str, said: Sequence[str]) -> dict[str, Any]:
+        began = next(moments)
+        turns = [message(text, role, at) for at, text in enumerate(said) for role in ("user", "assistant")]
+        times = {"created_at": began, "updated_at": turns[-1]["created_at"]}
+        return {"session_id": name, "bot": "", "title": title, **times, "messages": turns}
+
+    sessions = [session(f"title-{at}", cut(text, 500), ["pwned"]) for at, text in enumerate(hostile)]
+    for at in range(0, len(hostile), 18):
+        sessions.append(session(f"texts-{at}", f"texts from {at}", hostile[at : at + 18]))
+    return {"format": "chatcore-history", "version": 1, "exported_at": next(moments), "sessions": sessions}
+
+
+async def test_imported_conversations_and_what_is_found_in_them_are_text(
+    context: BrowserContext, server: ChatServer, site: Website
+) -> None:
+    visitor, watch = await watched(context, server, site)
+    hostile = [text.replace("\0", "") for text in EVERYTHING]
+    await visitor.page.evaluate("(document) => chatPersistence.importData(document)", history_of(hostile))
+    entries = await visitor.conversations()
+    groups = len(range(0, len(hostile), 18))
+    while await entries.count() < len(hostile) + groups:
+        before = await entries.count()
+        await visitor.button("Show more").click()
+        await expect(entries).not_to_have_count(before)
+    names = await shown(visitor, ".name")
+    assert {cut(text, 500) for text in hostile} <= set(names)
+    search = visitor.widget.get_by_label("Search messages")
+    for words in ("window.pwned=1</", "onerror=", "JavaScript:", "\u202e", "[x](", "<", "evil.example"):
+        await search.fill(words)
+        await expect(visitor.widget.locator("mark").first).to_have_text(words, ignore_case=True)
+        await expect(visitor.widget.locator(".excerpt").first).to_contain_text(words, ignore_case=True)
+        assert await watch.found() == []
+    await search.fill("")
+    for at in range(0, len(hostile), 18):
+        if at:
+            await visitor.button("Conversations").click()
+        await visitor.widget.get_by_role("button", name=f"texts from {at}", exact=False).first.click()
+        await expect(visitor.widget.locator("li.user .text")).to_have_text(hostile[at : at + 18])
+        assert await shown(visitor, "li.user .text") == hostile[at : at + 18]
+        assert await watch.found() == []
+    await visitor.chats("bye", "Echo: bye")
+    assert visitor.complaints == []
+
+
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "*",
+    "Access-Control-Allow-Headers": "authorization, content-type, x-chat-session, last-event-id",
+    "Access-Control-Expose-Headers": "*",
+}
+SESSION = {"session_id": "s_1", "token": "t", "expires_in_seconds": 3600, "features": {"history": False}}
+BAD_WORDS = (b"<!doctype html><h1>502</h1>", b"null", b"[]", b"7", b"{", b"[" * 100_000, b"\xff\xfe\0" * 999, b"")
+
+
+def answer(body: bytes = b"", status: int = 200, kind: str = "application/json", **headers: str) -> Answer:
+    """Answer as any server may, with leave for every website to read it."""
+    return answer_bytes(body, status=status, content_type=kind, headers={**CORS, **headers}, framing="length")
+
+
+def events(*lines: str) -> Answer:
+    """Answer with an event stream of these lines."""
+    return answer("".join(f"{one}\n" for one in lines).encode("utf-8", "surrogatepass"), kind="text/event-stream")
+
+
+def event(name: str, data: Any, number: object = 1) -> str:
+    """Give one event of a stream."""
+    return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n"
+
+
+ENDLESS_HEAD = Answer((Send(b"HTTP/1.1 200 OK\r\n"), *[Send(b"X: " + b"a" * 60_000 + b"\r\n")] * 20, Stall()))
+CUT_HEAD = Answer((Send(b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Ori"), Close()))
+NO_HTTP = Answer((Send(b"\x16\x03\x01 SSH-2.0 <html>\r\n\r\n"), Close()))
+CUT_BODY = Answer((head(200, {**CORS, "Content-Type": "application/json"}, "Content-Length: 999"), Send(b"{"), Close()))
+NO_GZIP = answer(b"not gzip", **{"Content-Encoding": "gzip"})
+ELSEWHERE = answer(status=302, Location=f"{texts.FOREIGN}/api/v1/session")
+
+SESSIONS: Mapping[str, Answer] = {
+    **{f"body {word[:9]!r}": answer(word) for word in BAD_WORDS},
+    **{
+        f"{name} {str(value)[:20]!r}": answer(json.dumps({**SESSION, name: value}).encode())
+        for name, value in [
+            ("token", 7), ("token", None), ("token", ["t"]), ("token", ""), ("token", "a\nb"), ("token", "\u00fc"),
+            ("token", "t" * 9000), ("session_id", 7), ("session_id", "a b"), ("session_id", {"toString": 1}),
+            ("expires_in_seconds", None), ("expires_in_seconds", "soon"), ("expires_in_seconds", {}),
+        ]
+    },
+    "endless number": answer(json.dumps(SESSION).replace("3600", "1e999").encode()),
+    "204": answer(status=204),
+    "404": answer(b"<h1>Not found</h1>", 404, "text/html"),
+    "401": answer(b'{"code":"token_expired"}', 401),
+    "429": answer(b'{"code":"rate_limited","retry_after":"<b>"}', 429, **{"Retry-After": "never"}),
+    "500": answer(b"Traceback (most recent call last)", 500, "text/plain"),
+    "endless head": ENDLESS_HEAD,
+    "elsewhere": ELSEWHERE,
+}  # fmt: skip
+"""What a hostile server may answer where it is asked for a session."""
+
+CHATS: Mapping[str, Answer] = {
+    **{f"body {word[:9]!r}": answer(word) for word in BAD_WORDS},
+    **{f"stream {word[:9]!r}": answer(word + b"\n\n" * 9, kind="text/event-stream") for word in BAD_WORDS[:-1]},
+    "types": answer(b'{"session_id":7,"content":{},"finish_reason":[]}'),
+    "no end": answer(b'{"session_id":"s_1","content":"x","finish_reason":"whatever"}'),
+    "no JSON": events("id: 1", "event: start", "data: {", ""),
+    "null": events(event("start", None)),
+    "number": events(event("start", {"session_id": 7})),
+    "no session": events(event("start", {})),
+    "prototype": events(event("start", {"__proto__": {"session_id": "s"}})),
+    "ids": events(*(event("delta", {"content": "x"}, number) for number in ("", "-1", "0", "1e999", "NaN", "2.5", "9" * 30))),
+    "other names": events(*(event(name, {"content": "x"}) for name in ("constructor", "__proto__", "<b>", "message", ""))),
+    "reason": events(event("done", {"finish_reason": "because"})),
+    "error": events(event("error", {"code": {}, "detail": []}), event("done", {"finish_reason": "error"}, 2)),
+    "problem": events(event("error", None), event("done", {"finish_reason": "error"}, 2)),
+    "9 MiB": events("data: " + "x" * 9 * 2**20),
+    "9 MiB of lines": events(*["data: x"] * (9 * 2**20 // 7)),
+    "204": answer(status=204),
+    "401": answer(b'{"code":"token_expired"}', 401),
+    "401 again": answer(b'{"code":"token_invalid"}', 401),
+    "problem of types": answer(b'{"code":"x","detail":{},"retry_after":[],"content":7,"errors":"x"}', 400),
+    "429": answer(b'{"code":"rate_limited","retry_after":1e300}', 429, **{"Retry-After": "-5"}),
+    "cut body": CUT_BODY,
+    "no gzip": NO_GZIP,
+    "cut head": CUT_HEAD,
+    "no HTTP": NO_HTTP,
+}
+"""What it may answer to a message."""
+
+
+async def test_a_server_that_talks_nonsense_is_an_error_with_another_try(
+    context: BrowserContext, server: ChatServer, site: Website
+) -> None:
+    with ScriptedN8n() as stranger:
+        site.pages["/"] = page_with_widget(server.url, f'server="http://127.0.0.1:{stranger.port}"')
+        visitor, watch = await watched(context, server, site, f"http://127.0.0.1:{stranger.port}")
+        given: dict[str, Answer] = {}
+
+        def script(request: Request) -> Answer:
+            if request.method == "OPTIONS":
+                return answer(status=204)
+            return given.get(request.target) or answer(json.dumps(SESSION).encode(), 201)
+
+        stranger.answer(script)
+        for path, nonsense in (("/api/v1/session", SESSIONS), ("/api/v1/chat", CHATS)):
+            for name, wrong in nonsense.items():
+                given = {path: wrong}
+                [told] = await send_all(visitor.page, [name])
+                assert told["type"] == "chat-error", (path, name, told)
+                last = visitor.widget.locator("li.user, li.assistant").filter(has=visitor.page.locator(".fail")).last
+                await expect(last.locator(".fail p")).to_have_text(re.compile(r"^[A-Z].*\.$"))
+                await expect(last.get_by_role("button", name="again")).to_be_visible()
+            await visitor.button("New chat").click()
+        assert await watch.found() == []
+        assert not [one for one in visitor.complaints if not one.startswith(("Failed to load resource", "Access to fetch"))]
+        given = {"/api/v1/chat": events(event("start", SESSION), event("done", {"finish_reason": "complete"}, 2))}
+        [told] = await send_all(visitor.page, ["And now?"])
+        assert told["type"] == "chat-reply"

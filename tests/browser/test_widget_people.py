@@ -17,7 +17,7 @@ from tests.support.widget import Visitor, page_with_widget, visit
 
 AXE = (sources.ROOT / "tests" / "javascript" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 FIRST_LOAD_BYTES = 30_000
-MARKDOWN = """# Prices
+MARKDOWN = """## Prices
 Some **bold** words, `code` and a [link](https://example.com/a).
 
 | plan | price |

@@ -27,7 +27,7 @@ def test_the_page_comes_with_its_policy_and_the_headers_of_every_answer(server: 
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["x-request-id"]
     assert sorted(re.split(", ?", answer.headers["vary"])) == ["Accept-Encoding", "Origin"]
-    assert f'"{server.url}"' in answer.text
+    assert f'src="{server.url}/widget/chat-widget-define.js"' in answer.text
     assert f"{server.url}/api" not in answer.text
 
 
@@ -95,9 +95,9 @@ def test_a_proxy_that_is_trusted_tells_the_scheme(start_server: StartServer) -> 
     webhook = "http://127.0.0.1:9/webhook/x"
     trusting = start_server(webhook)
     told = {"Host": "chat.example.com", "X-Forwarded-Proto": "https"}
-    assert 'const server = "https://chat.example.com"' in get(trusting, "/", **told).text
+    assert 'src="https://chat.example.com/widget/' in get(trusting, "/", **told).text
     wary = start_server(webhook, {"TRUSTED_PROXIES": "192.0.2.1"})
-    assert 'const server = "http://chat.example.com"' in get(wary, "/", **told).text
+    assert 'src="http://chat.example.com/widget/' in get(wary, "/", **told).text
 
 
 def test_the_page_can_be_switched_off(start_server: StartServer) -> None:

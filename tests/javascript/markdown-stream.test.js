@@ -72,8 +72,10 @@ test("a reply is at every moment what its text is, character by character", () =
 });
 
 const PIECES = [
-  "*", "**", "_", "~~", "`", "```", "```", "~~~", "[", "](https://a.de)", "![", "|", "|", "-", "-|-", ":-:|-", "---", "#", "# ", "\n", "\n", "\n", "\n\n",
-  "\r", "\r\n", "> ", ">", "- ", "- ", "* ", "1. ", "1.", "2) ", "[ ] ", " ", "  ", "    ", "\t", "a", "b c", "a|b", "https://c.de", "\ud83d", "\ude00", "\u202e",
+  "*", "**", "_", "~~", "`", "```", "```", "~~~", "[", "](https://a.de)", "![", "|", "|", "-", "-|-", ":-:|-",
+  "---", "#", "# ", "\n", "\n", "\n", "\n\n",
+  "\r", "\r\n", "> ", ">", "- ", "- ", "* ", "1. ", "1.", "2) ", "[ ] ", " ", "  ", "    ", "\t", "a", "b c",
+  "a|b", "https://c.de", "\ud83d", "\ude00", "\u202e",
 ];
 
 test("any text in any pieces ends as if it had come at once", () => {
@@ -89,13 +91,31 @@ test("any text in any pieces ends as if it had come at once", () => {
   }), { numRuns: 3000 });
 });
 
-test("a text that does not go on with the last one starts anew", () => {
-  const texts = fc.array(fc.array(fc.constantFrom(...PIECES), { maxLength: 20 }).map((x) => x.join("")), { maxLength: 5 });
-  fc.assert(fc.property(texts, (replies) => {
+test("what a block's kind was leaves nothing behind", () => {
+  for (const pieces of [
+    ["**\n2) a|b\n:-:|-\n", "c"],
+    ["|\n:-:|-\n:-:|-", "*\n\n~~~"],
+    ["```", "-|-`\n:-:|-"],
+    ["a\n\nb|c\n-|-:", "d\ne|f\n-|-"],
+    ["- a\n-", "-\n", "-\n"],
+    ["a\n1", ". b\n\n2", ". c"],
+  ]) {
     const reply = growing();
-    for (const text of replies) {
-      reply.update(text);
-      assert.equal(inside(reply.container), atOnce(text));
+    let text = "";
+    for (const piece of pieces) {
+      reply.update((text += piece));
+      assert.equal(inside(reply.container), atOnce(text), JSON.stringify(pieces));
+    }
+  }
+});
+
+test("a text that does not go on with the last one starts anew", () => {
+  const text = fc.array(fc.constantFrom(...PIECES), { maxLength: 20 }).map((x) => x.join(""));
+  fc.assert(fc.property(fc.array(text, { maxLength: 5 }), (replies) => {
+    const reply = growing();
+    for (const next of replies) {
+      reply.update(next);
+      assert.equal(inside(reply.container), atOnce(next));
     }
   }), { numRuns: 500 });
 });

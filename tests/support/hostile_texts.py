@@ -214,10 +214,13 @@ def large() -> Iterator[tuple[str, str]]:
     yield "a megabyte on one line", "x" * 1_000_000
     yield "a megabyte of emphasis", "**a** _b_ " * 100_000
     yield "a megabyte of links", "[a](https://b.example/c) " * 40_000
-    yield "half a megabyte of tags", f"<script>{RUN}</script>\n" * 16_000
+    yield "a quarter of a megabyte of tags", f"<script>{RUN}</script>\n" * 8_000
     yield "100,000 lines", "a\n" * 100_000
     yield "100,000 blank lines", "\n" * 100_000 + "end"
-    yield "20,000 rows", "|a|b|\n|-|-|\n" + "|c|d|\n" * 20_000
+    yield "30,000 paragraphs", "a\n\n" * 30_000
+    yield "30,000 items", "- a\n" * 30_000
+    yield "30,000 quoted lines", "> a\n" * 30_000
+    yield "10,000 rows", "|a|b|\n|-|-|\n" + "|c|d|\n" * 10_000
     yield "quotes 20,000 deep", ">" * 20_000 + "a"
     yield "quotes 5,000 deep, line by line", "\n".join(">" * depth for depth in range(1, 300)) + "a"
     yield "lists 5,000 deep", "- " * 5_000 + "a"
