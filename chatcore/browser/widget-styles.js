@@ -5,7 +5,7 @@ export const WIDGET_STYLES = `
 :host([hidden]){display:none}
 :host([mode=inline]){display:flex;height:var(--chat-height,100%);min-height:300px}
 *{box-sizing:border-box}
-.root{display:contents;
+.root{all:initial;display:contents;
 --accent:var(--chat-accent,#2f5bea);--on-accent:var(--chat-on-accent,#fff);--ground:var(--chat-ground,#fff);
 --ink:var(--chat-ink,#1b1f2a);
 --soft:var(--chat-soft,#5a6172);--line:var(--chat-line,#e3e6ec);--bad:var(--chat-bad,#b3261e);

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright
 
 from tests.conftest import StartServer
 from tests.support.n8n import ScriptedN8n
@@ -14,7 +14,13 @@ from tests.support.server import ChatServer
 from tests.support.site import Website
 from tests.support.widget import Visitor, page_with_widget, visit
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 HERE = Path(__file__).parent
@@ -27,13 +33,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def chromium() -> AsyncIterator[Browser]:
-    """Give a headless Chromium, as the system has it, to all tests of this folder."""
+async def launch(playwright: Playwright, *flags: str) -> Browser:
+    """Start a headless Chromium, as the system has it."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "the browser tests need Chromium (Debian: apt-get install chromium)"
+    return await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Give one Chromium to all tests of this folder."""
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=path, args=[*FLAGS, "--disable-sync"])
+        launched = await launch(playwright)
         yield launched
         await launched.close()
 

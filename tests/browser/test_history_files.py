@@ -4,7 +4,6 @@ import json
 import re
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Browser
 
-from tests.support.history_tab import HistoryTab
+from tests.support.history_tab import FULL, HistoryTab
 from tests.support.server import ChatServer
 
 DENIED = {
@@ -24,19 +24,6 @@ NEWER = """new Promise((done) => {
   const request = indexedDB.open("chatcore", 7);
   request.onsuccess = () => done(request.result.close());
 })"""
-FULL = """
-  const put = IDBObjectStore.prototype.put;
-  globalThis.full = true;
-  IDBObjectStore.prototype.put = function (value) {
-    const request = put.call(this, value);
-    if (globalThis.full) {
-      this.transaction.abort();
-      Object.defineProperty(this.transaction, "error", { value: new DOMException("", "QuotaExceededError") });
-    }
-    return request;
-  };
-"""
-"""Every write is refused as by a full disk while `full` is true."""
 
 
 async def open_tab(browser: Browser, server: ChatServer, *before: str) -> HistoryTab:

@@ -149,7 +149,7 @@ async def test_axe_finds_nothing(
     browser: Browser, server: ChatServer, n8n: ScriptedN8n, site: Website, options: dict[str, Any], page: str
 ) -> None:
     site.pages["/"] = page_with_widget(server.url, f'suggestions="Prices|Hours" heading="Chat" {page}')
-    visitor = await visit(await browser.new_context(**options), site.url)
+    visitor = await visit(await browser.new_context(reduced_motion="reduce", **options), site.url)
     assert await violations(visitor.page) == [], "closed"
     await visitor.widget.locator(".bubble").click()
     box = visitor.widget.locator("textarea")

@@ -34,6 +34,20 @@ globalThis.loaded = import("/widget/chat-persistence.js").then(({ chatPersistenc
 """
 """`p` is the default instance; `question`, `reply` and `turn` save, `conversations` makes a document."""
 
+FULL = """
+  const put = IDBObjectStore.prototype.put;
+  globalThis.full = true;
+  IDBObjectStore.prototype.put = function (value) {
+    const request = put.call(this, value);
+    if (globalThis.full) {
+      this.transaction.abort();
+      Object.defineProperty(this.transaction, "error", { value: new DOMException("", "QuotaExceededError") });
+    }
+    return request;
+  };
+"""
+"""Every write is refused as by a full disk while `full` is true."""
+
 
 class HistoryTab:
     """A tab; `run` evaluates a function's body with `p` and what else the scene offers, `given` is its argument."""
