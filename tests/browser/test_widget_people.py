@@ -1,12 +1,10 @@
 """Everybody can use the widget: by keyboard, with a screen reader, enlarged, in the dark, from right to left."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
-from tests.conftest import StartServer
 from tests.support import sources
 from tests.support.answers import answer_json, answer_stream
 from tests.support.background import Gate
@@ -30,21 +28,6 @@ const answer = 42;
 1. one
 2. two
 > quoted"""
-
-
-@pytest.fixture
-def site() -> Iterator[Website]:
-    """Give a website on an origin of its own."""
-    with Website() as website:
-        yield website
-
-
-@pytest.fixture
-def server(start_server: StartServer, n8n: ScriptedN8n, site: Website) -> ChatServer:
-    """Give a server that allows the website, which has its widget on the page /."""
-    started = start_server(n8n, {"ALLOWED_ORIGINS": site.url})
-    site.pages["/"] = page_with_widget(started.url, 'suggestions="Prices|Opening hours"')
-    return started
 
 
 async def violations(page: Page) -> list[str]:
@@ -212,9 +195,7 @@ async def test_the_language_is_that_of_the_page(
 async def test_every_text_can_be_replaced(browser: Browser, server: ChatServer, site: Website) -> None:
     assert server.url != site.url
     visitor = await visit(await browser.new_context(), site.url)
-    await visitor.page.evaluate(
-        "document.querySelector('chat-widget').strings = {input: 'Say it', heading: 'Ask us'}"
-    )
+    await visitor.page.evaluate("document.querySelector('chat-widget').strings = {input: 'Say it', heading: 'Ask us'}")
     await visitor.widget.locator(".bubble").click()
     await expect(visitor.widget.get_by_label("Say it")).to_be_visible()
     assert await visitor.widget.get_by_role("dialog", name="Ask us").count() == 1
