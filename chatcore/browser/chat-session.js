@@ -17,6 +17,7 @@ import { createReplies, isOpen } from "./replies.js";
 
 export const MAX_CHARS = 10_000;
 const CARRIED = 20; // messages that a new server session is told of
+const STOP_MS = 3000; // for so long a server may take to stop a reply
 const SAME_ID_MS = 3_600_000; // for so long a server knows a message's id
 
 /** @param {Parts} parts @returns {ChatSession} */
@@ -233,15 +234,18 @@ export function createChatSession({ client, persistence, server, bot, localStora
       const { running, session } = state;
       if (!running || !session) return;
       const { session_id } = session;
-      await client.stop(session_id, running).catch(async () => {
-        // It never arrived, or the server is out of reach: nobody here waits for this reply any more.
-        const reply = replies.live.get(running) ?? (await shown(running, "assistant"));
+      const here = async () => {
+        const question = await persistence.getMessage(session_id, running, "user");
+        const reply = replies.live.get(running) ?? (await persistence.getMessage(session_id, running, "assistant"));
+        if (!question || !isOpen(question, reply)) return;
         replies.giveUp(running);
         const said = reply ?? /** @type {const} */ ({ session_id, message_id: running, role: "assistant", content: "" });
         await persistence.saveMessage({ ...said, status: "stopped" });
-        const question = await persistence.getMessage(session_id, running, "user");
-        if (question) await persistence.saveMessage({ ...question, status: "complete" });
-      });
+        await persistence.saveMessage({ ...question, status: "complete" });
+      };
+      window.setTimeout(here, STOP_MS);
+      // It never arrived, or the server is out of reach: nobody here waits for this reply any more.
+      await client.stop(session_id, running).catch(here);
     },
     async rate(message_id, rating) {
       const reply = await shown(message_id, "assistant");

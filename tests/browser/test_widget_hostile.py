@@ -3,19 +3,20 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, Route, expect
 
 from tests.support import hostile_texts as texts
-from tests.support.answers import Answer, Close, Send, Stall, answer_bytes, answer_stream, chunk, head, line
-from tests.support.background import Gate
+from tests.support.answers import Answer, answer_bytes, answer_stream, line
+from tests.support.background import eventually
+from tests.support.hostile_answers import CHATS, ENDLESS, SESSION, SESSIONS, answer, event, events
 from tests.support.n8n import Request, ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.site import Website
-from tests.support.widget import Visitor, page_with_widget, visit
+from tests.support.widget import Visitor, page_with_widget
 from tests.support.widget_watch import Watch, send_all
 
 PIECES = 10
@@ -61,7 +62,7 @@ async def test_the_watch_sees_what_it_watches_for(context: BrowserContext, serve
     await visitor.page.evaluate(
         """(foreign) => {
             const list = document.querySelector("chat-widget").shadowRoot.querySelector("ol");
-            list.insertAdjacentHTML("beforeend", `<img src=x onerror="pwned=1"><a href="javascript:x">x</a><style></style>`);
+            list.insertAdjacentHTML("beforeend", `<img src=x onerror="pwned=1"><a href="javascript:x">x</a><style>`);
             list.querySelector("img").remove();
             document.body.append("x", document.createElement("iframe"));
         }""",
@@ -116,7 +117,7 @@ async def test_sheer_size_does_not_stop_the_page(
         assert await watch.found() == [], name
         await visitor.button("New chat").click()
         await expect(visitor.questions).to_have_count(0)
-    print("\nseconds of the reply, and of the next one:", json.dumps(figures, indent=1))
+    print(f"seconds of a reply, and of the next one: {figures}")  # noqa: T201 - figures
     assert not {name: after for name, (_, after) in figures.items() if after > NEXT_REPLY_SECONDS}
     assert visitor.complaints == []
 
@@ -209,7 +210,9 @@ async def test_what_the_server_says_of_a_failure_is_text(
 
 def history_of(hostile: Sequence[str]) -> dict[str, Any]:
     """Make a document to be imported: each text as a title, and as both sides of conversations of 36 messages."""
-    moments = (f"2026-01-{1 + at // 86400:02}T{at // 3600 % 24:02}:{at // 60 % 60:02}:{at % 60:02}Z" for at in range(10**6))
+    moments = (
+        f"2026-01-{1 + at // 86400:02}T{at // 3600 % 24:02}:{at // 60 % 60:02}:{at % 60:02}Z" for at in range(10**6)
+    )
 
     def message(text: str, role: str, number: int) -> dict[str, Any]:
         return {
@@ -228,7 +231,7 @@ def history_of(hostile: Sequence[str]) -> dict[str, Any]:
 
     sessions = [session(f"title-{at}", cut(text, 500), ["pwned"]) for at, text in enumerate(hostile)]
     for at in range(0, len(hostile), 18):
-        sessions.append(session(f"texts-{at}", f"texts from {at}", hostile[at : at + 18]))
+        sessions += [session(f"texts-{at}", f"texts from {at}", hostile[at : at + 18])]
     return {"format": "chatcore-history", "version": 1, "exported_at": next(moments), "sessions": sessions}
 
 
@@ -236,14 +239,14 @@ async def test_imported_conversations_and_what_is_found_in_them_are_text(
     context: BrowserContext, server: ChatServer, site: Website
 ) -> None:
     visitor, watch = await watched(context, server, site)
-    hostile = [text.replace("\0", "") for text in EVERYTHING]
+    hostile = [*texts.MARKUP, *texts.LINKS[::4], *texts.MARKDOWN]
     await visitor.page.evaluate("(document) => chatPersistence.importData(document)", history_of(hostile))
     entries = await visitor.conversations()
-    groups = len(range(0, len(hostile), 18))
-    while await entries.count() < len(hostile) + groups:
-        before = await entries.count()
+    count = len(hostile) + len(range(0, len(hostile), 18))
+    for seen in range(50, count, 50):
+        await expect(entries).to_have_count(seen)
         await visitor.button("Show more").click()
-        await expect(entries).not_to_have_count(before)
+    await expect(entries).to_have_count(count)
     names = await shown(visitor, ".name")
     assert {cut(text, 500) for text in hostile} <= set(names)
     search = visitor.widget.get_by_label("Search messages")
@@ -264,114 +267,69 @@ async def test_imported_conversations_and_what_is_found_in_them_are_text(
     assert visitor.complaints == []
 
 
-CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "*",
-    "Access-Control-Allow-Headers": "authorization, content-type, x-chat-session, last-event-id",
-    "Access-Control-Expose-Headers": "*",
-}
-SESSION = {"session_id": "s_1", "token": "t", "expires_in_seconds": 3600, "features": {"history": False}}
-BAD_WORDS = (b"<!doctype html><h1>502</h1>", b"null", b"[]", b"7", b"{", b"[" * 100_000, b"\xff\xfe\0" * 999, b"")
-
-
-def answer(body: bytes = b"", status: int = 200, kind: str = "application/json", **headers: str) -> Answer:
-    """Answer as any server may, with leave for every website to read it."""
-    return answer_bytes(body, status=status, content_type=kind, headers={**CORS, **headers}, framing="length")
-
-
-def events(*lines: str) -> Answer:
-    """Answer with an event stream of these lines."""
-    return answer("".join(f"{one}\n" for one in lines).encode("utf-8", "surrogatepass"), kind="text/event-stream")
-
-
-def event(name: str, data: Any, number: object = 1) -> str:
-    """Give one event of a stream."""
-    return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n"
-
-
-ENDLESS_HEAD = Answer((Send(b"HTTP/1.1 200 OK\r\n"), *[Send(b"X: " + b"a" * 60_000 + b"\r\n")] * 20, Stall()))
-CUT_HEAD = Answer((Send(b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Ori"), Close()))
-NO_HTTP = Answer((Send(b"\x16\x03\x01 SSH-2.0 <html>\r\n\r\n"), Close()))
-CUT_BODY = Answer((head(200, {**CORS, "Content-Type": "application/json"}, "Content-Length: 999"), Send(b"{"), Close()))
-NO_GZIP = answer(b"not gzip", **{"Content-Encoding": "gzip"})
-ELSEWHERE = answer(status=302, Location=f"{texts.FOREIGN}/api/v1/session")
-
-SESSIONS: Mapping[str, Answer] = {
-    **{f"body {word[:9]!r}": answer(word) for word in BAD_WORDS},
-    **{
-        f"{name} {str(value)[:20]!r}": answer(json.dumps({**SESSION, name: value}).encode())
-        for name, value in [
-            ("token", 7), ("token", None), ("token", ["t"]), ("token", ""), ("token", "a\nb"), ("token", "\u00fc"),
-            ("token", "t" * 9000), ("session_id", 7), ("session_id", "a b"), ("session_id", {"toString": 1}),
-            ("expires_in_seconds", None), ("expires_in_seconds", "soon"), ("expires_in_seconds", {}),
-        ]
-    },
-    "endless number": answer(json.dumps(SESSION).replace("3600", "1e999").encode()),
-    "204": answer(status=204),
-    "404": answer(b"<h1>Not found</h1>", 404, "text/html"),
-    "401": answer(b'{"code":"token_expired"}', 401),
-    "429": answer(b'{"code":"rate_limited","retry_after":"<b>"}', 429, **{"Retry-After": "never"}),
-    "500": answer(b"Traceback (most recent call last)", 500, "text/plain"),
-    "endless head": ENDLESS_HEAD,
-    "elsewhere": ELSEWHERE,
-}  # fmt: skip
-"""What a hostile server may answer where it is asked for a session."""
-
-CHATS: Mapping[str, Answer] = {
-    **{f"body {word[:9]!r}": answer(word) for word in BAD_WORDS},
-    **{f"stream {word[:9]!r}": answer(word + b"\n\n" * 9, kind="text/event-stream") for word in BAD_WORDS[:-1]},
-    "types": answer(b'{"session_id":7,"content":{},"finish_reason":[]}'),
-    "no end": answer(b'{"session_id":"s_1","content":"x","finish_reason":"whatever"}'),
-    "no JSON": events("id: 1", "event: start", "data: {", ""),
-    "null": events(event("start", None)),
-    "number": events(event("start", {"session_id": 7})),
-    "no session": events(event("start", {})),
-    "prototype": events(event("start", {"__proto__": {"session_id": "s"}})),
-    "ids": events(*(event("delta", {"content": "x"}, number) for number in ("", "-1", "0", "1e999", "NaN", "2.5", "9" * 30))),
-    "other names": events(*(event(name, {"content": "x"}) for name in ("constructor", "__proto__", "<b>", "message", ""))),
-    "reason": events(event("done", {"finish_reason": "because"})),
-    "error": events(event("error", {"code": {}, "detail": []}), event("done", {"finish_reason": "error"}, 2)),
-    "problem": events(event("error", None), event("done", {"finish_reason": "error"}, 2)),
-    "9 MiB": events("data: " + "x" * 9 * 2**20),
-    "9 MiB of lines": events(*["data: x"] * (9 * 2**20 // 7)),
-    "204": answer(status=204),
-    "401": answer(b'{"code":"token_expired"}', 401),
-    "401 again": answer(b'{"code":"token_invalid"}', 401),
-    "problem of types": answer(b'{"code":"x","detail":{},"retry_after":[],"content":7,"errors":"x"}', 400),
-    "429": answer(b'{"code":"rate_limited","retry_after":1e300}', 429, **{"Retry-After": "-5"}),
-    "cut body": CUT_BODY,
-    "no gzip": NO_GZIP,
-    "cut head": CUT_HEAD,
-    "no HTTP": NO_HTTP,
-}
-"""What it may answer to a message."""
+@pytest.fixture
+def stranger() -> Iterator[ScriptedN8n]:
+    """Give a server that is not ours, though it speaks HTTP."""
+    with ScriptedN8n() as scripted:
+        yield scripted
 
 
 async def test_a_server_that_talks_nonsense_is_an_error_with_another_try(
-    context: BrowserContext, server: ChatServer, site: Website
+    context: BrowserContext, server: ChatServer, site: Website, stranger: ScriptedN8n
 ) -> None:
-    with ScriptedN8n() as stranger:
-        site.pages["/"] = page_with_widget(server.url, f'server="http://127.0.0.1:{stranger.port}"')
-        visitor, watch = await watched(context, server, site, f"http://127.0.0.1:{stranger.port}")
-        given: dict[str, Answer] = {}
+    origin = f"http://127.0.0.1:{stranger.port}"
+    site.pages["/"] = page_with_widget(server.url, f'server="{origin}"')
+    visitor, watch = await watched(context, server, site, origin)
+    done = events(event("start", SESSION), event("done", {"finish_reason": "complete"}, 2))
+    given: dict[str, Answer] = {}
 
-        def script(request: Request) -> Answer:
-            if request.method == "OPTIONS":
-                return answer(status=204)
-            return given.get(request.target) or answer(json.dumps(SESSION).encode(), 201)
+    def script(request: Request) -> Answer:
+        if request.method == "OPTIONS":
+            return answer(status=204)
+        usual = answer(json.dumps(SESSION).encode(), 201) if "session" in request.target else done
+        return given.get(request.target) or usual
 
-        stranger.answer(script)
-        for path, nonsense in (("/api/v1/session", SESSIONS), ("/api/v1/chat", CHATS)):
-            for name, wrong in nonsense.items():
-                given = {path: wrong}
-                [told] = await send_all(visitor.page, [name])
-                assert told["type"] == "chat-error", (path, name, told)
-                last = visitor.widget.locator("li.user, li.assistant").filter(has=visitor.page.locator(".fail")).last
-                await expect(last.locator(".fail p")).to_have_text(re.compile(r"^[A-Z].*\.$"))
-                await expect(last.get_by_role("button", name="again")).to_be_visible()
-            await visitor.button("New chat").click()
-        assert await watch.found() == []
-        assert not [one for one in visitor.complaints if not one.startswith(("Failed to load resource", "Access to fetch"))]
-        given = {"/api/v1/chat": events(event("start", SESSION), event("done", {"finish_reason": "complete"}, 2))}
-        [told] = await send_all(visitor.page, ["And now?"])
-        assert told["type"] == "chat-reply"
+    stranger.answer(script)
+    for path, nonsense in (("/api/v1/session", SESSIONS), ("/api/v1/chat", CHATS)):
+        for name, wrong in nonsense.items():
+            given = {path: wrong}
+            [told] = await send_all(visitor.page, [name])
+            assert told["type"] == "chat-error", (path, name, told)
+            last = visitor.widget.locator("li.user, li.assistant").filter(has=visitor.page.locator(".fail")).last
+            await expect(last.locator(".fail p")).to_have_text(re.compile(r"^[A-Z].*\.$"))
+            await expect(last.get_by_role("button", name="again")).to_be_visible()
+        await visitor.button("New chat").click()
+    assert await watch.found() == []
+    assert not [one for one in visitor.complaints if not one.startswith(("Failed to load resource", "Access to fetch"))]
+    given = {}
+    [told] = await send_all(visitor.page, ["And now?"])
+    assert told["type"] == "chat-reply"
+
+
+@pytest.mark.parametrize("nonsense", [answer(b"<h1>502</h1>"), ENDLESS], ids=["html", "endless"])
+async def test_a_reply_that_goes_on_with_nonsense_can_be_stopped(
+    context: BrowserContext, server: ChatServer, site: Website, stranger: ScriptedN8n, nonsense: Answer
+) -> None:
+    origin = f"http://127.0.0.1:{stranger.port}"
+    site.pages["/"] = page_with_widget(server.url, f'server="{origin}"')
+    visitor, watch = await watched(context, server, site, origin)
+    half = events(event("start", SESSION), event("delta", {"content": "half"}, 2))
+
+    def script(request: Request) -> Answer:
+        if request.method == "OPTIONS":
+            return answer(status=204)
+        if request.method == "POST":
+            return answer(json.dumps(SESSION).encode(), 201) if "session" in request.target else half
+        return nonsense
+
+    stranger.answer(script)
+    await visitor.say("Go on")
+    await visitor.reads("half")
+    await eventually(lambda: any(one.method == "GET" for one in stranger.requests))
+    await visitor.button("Stop").click()
+    await visitor.rests()
+    await expect(visitor.widget.get_by_text("Stopped", exact=True).first).to_be_visible()
+    await visitor.shows(["Go on"], ["half"])
+    await expect(visitor.button("Ask again")).to_be_visible()
+    assert await watch.found() == []
+    assert not [one for one in visitor.complaints if not one.startswith(("Failed to load resource", "Access to fetch"))]

@@ -461,6 +461,36 @@ test("a stop that reaches nobody stops here", async () => {
   assert.equal(await session.send("next"), true);
 });
 
+test("a stop that the server takes and does not carry out stops here after a while", async () => {
+  const { session, client, tab, texts } = await chat();
+  client.sends = [says(start, delta(2, "half"), gate().opened), hello()];
+  client.onStop = () => {};
+  await session.send("Hi");
+  await tab.pass(0);
+  await session.stop();
+  await tab.pass(2000);
+  assert.ok(session.state.running);
+  await tab.pass(1000);
+  assert.equal(session.state.running, null);
+  await session.send("next");
+  await tab.pass(9000);
+  assert.deepEqual(await texts(), [
+    "user: Hi (complete)", "assistant: half (stopped)", "user: next (complete)", "assistant: Hello (complete)",
+  ]);
+});
+
+test("a stop that comes too late changes nothing", async () => {
+  const { session, client, tab, texts } = await chat();
+  const { opened, open } = gate();
+  client.sends = [says(start, delta(2, "half"), opened, done(3, "error"))];
+  client.onStop = open;
+  await session.send("Hi");
+  await tab.pass(0);
+  await session.stop();
+  await tab.pass(9000);
+  assert.deepEqual(await texts(), ["user: Hi (complete)", "assistant: half (error)"]);
+});
+
 test("a conversation that is deleted while its reply runs stays deleted", async () => {
   const { session, client, tab, persistence } = await chat();
   const { opened, open } = gate();

@@ -96,7 +96,7 @@ TARGETS = (
     f"\u200bjavascript:{RUN}",
     f"\ufeffjavascript:{RUN}",
     f"java\u00adscript:{RUN}",
-    f"ｊavascript:{RUN}",
+    f"\uff4aavascript:{RUN}",
     f"javascript\uff1a{RUN}",
     f"\\javascript:{RUN}",
     f"java\\script:{RUN}",
@@ -201,7 +201,7 @@ MARKDOWN = (
     "\U000e0001\U000e0041 tags, \ufdd0\uffff\U0010ffff none, \ue000 private, \ufffc \ufffd, \ufff9a\ufffab\ufffb",
     "".join(chr(code) for code in (*range(1, 9), *range(0x0B, 0x20), *range(0x7F, 0xA0))) + "controls\x1b[31mred",
     "👩‍👩‍👧‍👦" * 100 + "🏴\U000e0067\U000e0062\U000e007f" + "🇪" * 99,
-    "\u05e2\u05d1\u05e8\u05d9\u05ea <b> (a) 123 \u0627\u0644\u0639\u0631\u0628\u064a\u0629 [x](https://evil.example) `c`",
+    "\u05e2\u05d1\u05e8\u05d9\u05ea <b> (a) 123 \u0627\u0644\u0639\u0631\u0628\u064a [x](https://evil.example) `c`",
 )
 """Markdown that breaks out where a renderer is careless, and characters that lie."""
 
@@ -222,33 +222,16 @@ def large() -> Iterator[tuple[str, str]]:
     yield "30,000 quoted lines", "> a\n" * 30_000
     yield "10,000 rows", "|a|b|\n|-|-|\n" + "|c|d|\n" * 10_000
     yield "quotes 20,000 deep", ">" * 20_000 + "a"
-    yield "quotes 5,000 deep, line by line", "\n".join(">" * depth for depth in range(1, 300)) + "a"
+    yield "quotes ever deeper, line by line", "\n".join(">" * depth for depth in range(1, 300)) + "a"
     yield "lists 5,000 deep", "- " * 5_000 + "a"
     yield "lists indented 400 deep", "\n".join(" " * 2 * depth + "- a" for depth in range(400))
 
 
-_REPEATED = ("[", "(", "[a](", "![", "![a](", "*", "**a", "***a ", "_a", "`a", "`", "~~a", "<", "<http://", "http://")
-_MORE = (
-    "https://a(",
-    "\\",
-    "|",
-    "|-",
-    "# ",
-    "1. ",
-    "> - ",
-    "```\n",
-    "- [ ] ",
-    "[a][",
-    "]",
-    "](",
-    "&#",
-    "\t",
-    "~",
-    "--",
-)
+_REPEATED = "[ ( ![ * `a ` < <http:// http:// https://a( \\ | |- ]( ] &# ~ -- [a]( ![a]( [a][ _a **a ~~a"
+_SPACED = ("***a ", "# ", "1. ", "> - ", "- [ ] ", "\ta", "```\n")
 
 
 def repeated(count: int = 4_000) -> Iterator[tuple[str, str]]:
     """Give names and texts that begin something again and again and never end it, on one line where they can."""
-    for piece in (*_REPEATED, *_MORE):
+    for piece in (*_REPEATED.split(), *_SPACED):
         yield f"{count} x {piece!r}", piece * count

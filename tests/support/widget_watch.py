@@ -1,15 +1,16 @@
 """Watches a page with the widget for what hostile texts want: that something runs, loads, leaves or looks real."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.async_api import Dialog, Page, Request
 
 _WATCH = r"""(() => {
-  const NAMES = new Set(("div p span bdi button svg path ol ul li i header h2 h3 h4 h5 h6 section dialog slot textarea " +
-    "input mark time a strong em del code pre blockquote table tr th td hr br").split(" "));
-  const ATTRIBUTES = new Set(("class part id type role lang dir href target rel hidden title tabindex open placeholder " +
-    "rows enterkeyhint autocomplete accept viewBox d name start align datetime style data-value").split(" "));
+  const NAMES = new Set(("div p span bdi button svg path ol ul li i header h2 h3 h4 h5 h6 section dialog slot " +
+    "textarea input mark time a strong em del code pre blockquote table tr th td hr br").split(" "));
+  const ATTRIBUTES = new Set(("class part id type role lang dir href target rel hidden title tabindex open accept " +
+    "placeholder rows enterkeyhint autocomplete viewBox d name start align datetime style data-value").split(" "));
   const found = (window.watchFound = []);
   const complain = (what) => found.length < 20 && found.push(what);
 
@@ -25,7 +26,8 @@ _WATCH = r"""(() => {
     if (name === "a" && !element.hasAttribute("download")) {
       if (!/^(https?|mailto):$/.test(element.protocol)) complain(`a link to ${element.href.slice(0, 80)}`);
       if (element.username || element.password) complain(`a link with a user: ${element.href.slice(0, 80)}`);
-      if (element.target !== "_blank" || !element.relList.contains("noopener")) complain(`a link that knows its opener`);
+      if (!element.relList.contains("noopener")) complain("a link that knows its opener");
+      if (element.target !== "_blank") complain("a link in place of the page");
       if (/[\u202a-\u202e\u2066-\u2069]/.test(element.textContent)) complain("a link that is reordered");
     }
   };
@@ -100,7 +102,7 @@ class Watch:
         await dialog.dismiss()
 
 
-async def send_all(page: Page, texts: list[str]) -> list[dict[str, Any]]:
+async def send_all(page: Page, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Send texts one after the other, each once the reply before has ended; give what `chat-reply` told."""
     told: list[dict[str, Any]] = await page.evaluate(
         """async (texts) => {
@@ -108,14 +110,17 @@ async def send_all(page: Page, texts: list[str]) -> list[dict[str, Any]]:
             const told = [];
             for (const text of texts) {
                 const ended = new Promise((resolve) => {
-                    for (const name of ["chat-reply", "chat-error"])
-                        widget.addEventListener(name, ({ type, detail }) => resolve({ type, ...detail }), { once: true });
+                    setTimeout(resolve, 20_000, { type: "nothing within 20 s" });
+                    for (const name of ["chat-reply", "chat-error"]) {
+                        const told = ({ type, detail }) => resolve({ type, ...detail });
+                        widget.addEventListener(name, told, { once: true });
+                    }
                 });
                 if (!(await widget.send(text))) throw new Error(`not taken: ${text.slice(0, 99)}`);
                 told.push(await ended);
             }
             return told;
         }""",
-        texts,
+        list(texts),
     )
     return told
