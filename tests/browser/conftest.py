@@ -33,11 +33,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-async def launch(playwright: Playwright, *flags: str) -> Browser:
-    """Start a headless Chromium, as the system has it."""
+def chromium_path() -> str:
+    """Find Chromium, as the system has it."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "the browser tests need Chromium (Debian: apt-get install chromium)"
-    return await playwright.chromium.launch(executable_path=path, args=[*FLAGS, *flags])
+    return path
+
+
+async def launch(playwright: Playwright, *flags: str) -> Browser:
+    """Start a headless Chromium."""
+    return await playwright.chromium.launch(executable_path=chromium_path(), args=[*FLAGS, *flags])
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

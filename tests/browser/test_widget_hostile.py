@@ -1,4 +1,4 @@
-"""Hostile texts and servers: nothing runs, nothing leaves, nothing looks like more than text, and the chat goes on."""
+"""Hostile texts, servers, pages: nothing runs, nothing leaves, nothing looks like more than text, the chat goes on."""
 
 import json
 import re
@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from playwright.async_api import BrowserContext, Route, expect
 
+from tests.conftest import StartServer
 from tests.support import hostile_texts as texts
-from tests.support.answers import Answer, answer_bytes, answer_stream, line
-from tests.support.background import eventually
+from tests.support.answers import Answer, answer_bytes, answer_error, answer_json, answer_stream, line
+from tests.support.background import Gate, eventually
 from tests.support.hostile_answers import CHATS, ENDLESS, SESSION, SESSIONS, answer, event, events
 from tests.support.n8n import Request, ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.site import Website
-from tests.support.widget import Visitor, page_with_widget
+from tests.support.widget import Visitor, page_with_widget, visit
 from tests.support.widget_watch import Watch, send_all
 
 PIECES = 10
@@ -333,3 +334,80 @@ async def test_a_reply_that_goes_on_with_nonsense_can_be_stopped(
     await expect(visitor.button("Ask again")).to_be_visible()
     assert await watch.found() == []
     assert not [one for one in visitor.complaints if not one.startswith(("Failed to load resource", "Access to fetch"))]
+
+
+async def test_a_policy_is_content_with_failures_too(
+    context: BrowserContext, server: ChatServer, site: Website, n8n: ScriptedN8n
+) -> None:
+    site.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src {server.url}; connect-src {server.url}; style-src 'none'; img-src 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'; base-uri 'none'; form-action 'none'"
+    )
+    visitor, watch = await watched(context, server, site)
+    n8n.next(answer_json({"message": "Error in workflow"}, 500), answer_error("half a"))
+    await visitor.say("one")
+    await visitor.button("Ask again").click()
+    await expect(visitor.failure).to_be_visible()
+    await visitor.shows(["one"], ["half a"])
+    await visitor.button("Ask again").click()
+    await visitor.reads("Echo: one")
+    await visitor.rests()
+    await visitor.button("Copy").click()
+    await expect(visitor.widget.get_by_role("status").filter(has_text="Copied")).to_be_attached()
+    gate = Gate()
+    n8n.next(answer_stream(["half ", "whole"], gap=gate))
+    await visitor.say("two")
+    await visitor.reads("half")
+    await visitor.page.reload()
+    gate.open()
+    await visitor.open()
+    await visitor.reads("half whole")
+    assert await watch.found() == []
+    assert visitor.complaints == ["Failed to load resource: the server responded with a status of 502 (Bad Gateway)"]
+
+
+async def test_what_a_page_does_to_its_globals_later_is_its_own_affair(visitor: Visitor, n8n: ScriptedN8n) -> None:
+    await visitor.chats("one", "Echo: one")
+    await visitor.page.evaluate(
+        """() => {
+            window.fetch = () => Promise.reject(new TypeError("not this one"));
+            window.name = "top";
+            for (const kind of [Object, Array, String, Function, Promise, Map, Set, Error, RegExp, Date])
+                Object.freeze(kind.prototype);
+        }"""
+    )
+    await visitor.chats("**two** https://example.com/", "Echo: two https://example.com/")
+    await visitor.button("New chat").click()
+    await visitor.chats("three", "Echo: three")
+    assert [request.text for request in n8n.requests] == ["one", "**two** https://example.com/", "three"]
+    assert visitor.complaints == []
+
+
+async def test_modules_of_two_servers_on_one_page_share_what_is_kept(
+    context: BrowserContext, server: ChatServer, start_server: StartServer, n8n: ScriptedN8n, site: Website
+) -> None:
+    other = start_server(n8n, {"ALLOWED_ORIGINS": site.url})
+    define = f'<script type="module" src="{other.url}/widget/chat-widget-define.js"></script>'
+    site.pages["/"] = page_with_widget(server.url, head=define)
+    visitor, watch = await watched(context, server, site, other.url)
+    await visitor.chats("one", "Echo: one")
+    assert [one["content"] for one in await visitor.stored()] == ["one", "Echo: one"]
+    await visitor.page.evaluate("chatPersistence.clear()")
+    await expect(visitor.questions).to_have_count(0)
+    await visitor.chats("two", "Echo: two")
+    assert await watch.found() == []
+    assert visitor.complaints == []
+
+
+async def test_a_frame_without_an_origin_says_that_it_may_not_chat(
+    context: BrowserContext, server: ChatServer, site: Website, n8n: ScriptedN8n
+) -> None:
+    site.pages["/frame"] = page_with_widget(server.url, 'mode="inline"')
+    site.pages["/"] = '<!doctype html><title>A shop</title><iframe sandbox="allow-scripts" src="/frame"></iframe>'
+    visitor = await visit(context, site.url)
+    frame = visitor.page.frame_locator("iframe")
+    await expect(frame.get_by_text("This chat is not saved")).to_be_visible()
+    await frame.get_by_label("Your message").fill("Hello")
+    await frame.get_by_label("Your message").press("Enter")
+    await expect(frame.get_by_role("button", name="Send again")).to_be_visible()
+    assert n8n.requests == []

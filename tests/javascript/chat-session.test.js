@@ -561,6 +561,14 @@ test("without locks (plain http) a message that has just been sent is not called
   assert.deepEqual(await second.texts(), ["user: Hi (complete)", "assistant: Hello (complete)"]);
 });
 
+test("where locks are denied (a sandboxed frame) the chat works without", async () => {
+  const denied = { request: async () => Promise.reject(new DOMException("", "SecurityError")) };
+  const { session, texts } = await chat({ tab: new Tab(/** @type {any} */ (denied)) });
+  await session.send("Hi");
+  await settle();
+  assert.deepEqual(await texts(), ["user: Hi (complete)", "assistant: Hello (complete)"]);
+});
+
 test("the open conversation and the draft are remembered, another bot's are not shown", async () => {
   const first = await chat();
   await first.session.send("Hi");
