@@ -115,6 +115,8 @@ export const createMessageList = (chat) => {
       if (message.role === "user" || message.status !== "pending" || shown === "pending") list.apply(message);
     }
   };
+  /** Its top may get or lose a date. @param {HTMLElement} element */
+  const endOf = ({ offsetTop, offsetHeight }) => offsetTop + offsetHeight;
   // Load the page at one end, and let go of what is too far at the other.
   /** @type {(where: "before" | "after") => Promise<void>} */
   const more = async (where) => {
@@ -122,7 +124,7 @@ export const createMessageList = (chat) => {
     const anchor = views[before ? 0 : views.length - 1];
     const page = await read(() => session.messages({ limit: PAGE, [where]: anchor.message.created_at }));
     if (!page) return;
-    const top = scroller.scrollTop - anchor.element.offsetTop;
+    const top = scroller.scrollTop - endOf(anchor.element);
     const fresh = page.map(viewOf);
     const nodes = fresh.map((view) => view.element);
     if (before) {
@@ -138,7 +140,7 @@ export const createMessageList = (chat) => {
       trim();
     }
     done();
-    lastTop = scroller.scrollTop = anchor.element.offsetTop + top;
+    lastTop = scroller.scrollTop = endOf(anchor.element) + top;
   };
   const trim = () => {
     const beyond = views.length - MOST;

@@ -36,7 +36,7 @@ SCROLL = """async ([down, target, most]) => {
         (text) => Number(/^Message (\\d+)/.exec(text.textContent)?.[1]));
     const entry = () => {
         const all = root.querySelectorAll("li:is(.user, .assistant):has([part=text])");
-        return all[down ? all.length - 1 : 0];
+        return all[down ? all.length - 1 : 1];
     };
     let [steps, longest, before, anchor, top] = [0, 0, "", null, 0];
     for (let idle = performance.now(); performance.now() - idle < 3000; ) {

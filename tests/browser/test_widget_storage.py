@@ -97,8 +97,8 @@ async def test_ten_thousand_messages_open_at_once_and_scroll_to_the_first(visito
     assert await items.count() <= MOST_IN_THE_PAGE
     scroller = visitor.widget.locator(".scroll")
     for _ in range(12):
-        await scroller.evaluate("(scroller) => { scroller.scrollTop = 0 }")
         before = await visitor.questions.first.inner_text()
+        await scroller.evaluate("(scroller) => { scroller.scrollTop = 0 }")
         await expect(visitor.questions.first).not_to_have_text(before)
         assert await items.count() <= MOST_IN_THE_PAGE
     await visitor.button("Jump to latest").click()
