@@ -31,8 +31,9 @@ async def test_the_page_says_how_the_server_is(browser: Browser, server: ChatSer
     visitor = await open_page(browser, server)
     await expect(visitor.page.locator("#health")).to_have_text("All is well")
     n8n.refuse()
-    for _ in range(10):
+    for refused in range(1, 11):
         await visitor.say("Hello")
+        await expect(visitor.failure).to_have_count(refused)
         await expect(visitor.failure.last).to_contain_text("The assistant cannot be reached right now.")
     await visitor.page.reload()
     await expect(visitor.page.locator("#health")).to_have_text("It takes no messages at the moment")
