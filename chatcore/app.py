@@ -17,7 +17,7 @@ from chatcore.health import OK, Check, Health
 from chatcore.live import Live
 from chatcore.middleware import Cors, Observed, Refusals
 from chatcore.observe import Crashed, Observer
-from chatcore.ports import Clock, CounterStore, ReplyLog, SessionStore
+from chatcore.ports import Analytics, Clock, CounterStore, ReplyLog, SessionStore
 from chatcore.proxy import Proxy
 from chatcore.ratelimit import Limits
 from chatcore.routes import admin
@@ -48,6 +48,11 @@ class Stores(Protocol):
     @property
     def replies(self) -> ReplyLog:
         """Where replies are kept."""
+        ...
+
+    @property
+    def analytics(self) -> Analytics | None:
+        """The figures, in a mode that keeps some."""
         ...
 
     def tick(self, now: float) -> None:

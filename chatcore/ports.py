@@ -5,10 +5,11 @@ Every protocol has at most four methods and belongs to the part of the core that
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
+from chatcore.analytics import Query, Report
 from chatcore.model import Delta, Outcome, ReplyEvent, Turn, TurnKey
 
 
@@ -150,6 +151,18 @@ class SessionStore(Protocol):
 
     async def is_erased(self, session_id: str) -> bool:
         """Tell whether the session was erased."""
+        ...
+
+
+class Analytics(Protocol):
+    """The figures of what happened (the routes for operators call it, and those that count ratings)."""
+
+    async def report(self, query: Query) -> Report:
+        """Add up what the query asks for. Raises `StoreUnavailableError`."""
+        ...
+
+    async def rate(self, key: TurnKey, rating: Literal["up", "down"]) -> None:
+        """Count a visitor's rating of a reply; a later one of the same reply takes its place."""
         ...
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatcore.ports import Clock, ReplyLog, SessionStore
+from chatcore.ports import Analytics, Clock, ReplyLog, SessionStore
 from chatcore.settings import Settings
 from chatcore.stores.counters_memory import MemoryCounters
 from chatcore.stores.replies_memory import MemoryReplies
@@ -23,6 +23,7 @@ class Stores(msgspec.Struct):
     sessions: SessionStore
     counters: MemoryCounters
     replies: ReplyLog
+    analytics: Analytics | None = None
     swept_at: float = 0.0
 
     def tick(self, now: float) -> None:
