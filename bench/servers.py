@@ -89,7 +89,8 @@ def find_peers(others: Sequence[Path] = ()) -> list[Peer]:
     peers = [
         # httpx looks through its whole pool for every request: at 256 connections it answers some ten a second.
         Peer("fastapi", "FastAPI + httpx", speaks_n8n=False, command=_fastapi, leaves_out=("json256",)),
-        Peer("chatcore", "chatcore", speaks_n8n=False, command=_chatcore(ROOT)),
+        Peer("chatcore", "chatcore, stateless", speaks_n8n=False, command=_chatcore(ROOT)),
+        Peer("sqlite", "chatcore, SQLite", speaks_n8n=False, command=_chatcore(ROOT, "main_sqlite.py")),
         *(Peer(other.name, other.name, speaks_n8n=False, command=_chatcore(other.resolve())) for other in others),
     ]
     if _nginx_path() is not None:
@@ -168,13 +169,13 @@ def _service(setting: Setting) -> dict[str, str]:
     }
 
 
-def _chatcore(root: Path) -> Command:
+def _chatcore(root: Path, main: str = "main_stateless.py") -> Command:
     def command(setting: Setting, port: int, directory: Path) -> tuple[list[str], dict[str, str]]:
         nothing = directory / "no.env"  # a .env beside the main must not change what is measured
         nothing.touch()
-        words = [sys.executable, *setting.python_options, str(root / "main_stateless.py"), "--port", str(port)]
+        words = [sys.executable, *setting.python_options, str(root / main), "--port", str(port)]
         words += ["--env-file", str(nothing)]
-        return words, {"API_HOST": "127.0.0.1", **_service(setting)}
+        return words, {"API_HOST": "127.0.0.1", "SQLITE_DB_PATH": str(directory / "chat.db"), **_service(setting)}
 
     return command
 

@@ -5,8 +5,9 @@ percentile read from the sum; it is at most 5 % off.
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from math import ceil, exp, log
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +22,9 @@ NOWHERE = ""
 """The origin or page of messages that named none: servers, apps, curl."""
 
 MOST_PLACES = 1000
+TOP_PLACES = 20
+"""How many origins and pages a report names."""
+
 _GROWTH = log(1.1)
 _LAST_BUCKET = 200  # some 52 hours
 
@@ -67,7 +71,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer: `series` has a slot for every interval, empty ones too; places are the busiest first.
+    """The answer: `series` has a slot for every interval, empty ones too; places are the busiest first, at most 20.
 
     Places are kept by the day: they are those of every UTC day that the query touches.
     """
@@ -105,3 +109,30 @@ def percentile(counts: Mapping[int, int], fraction: float) -> int | None:
 def slots(query: Query) -> Iterable[int]:
     """Give the starts of all intervals of a query."""
     return range(query.begin, query.end, query.step)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """Give a report as the HTTP contract has it: times in RFC 3339, `from` and `to` being what was counted."""
+    query = report.query
+    return {
+        "from": _time(query.begin),
+        "to": _time(query.end),
+        "interval": query.interval,
+        "totals": msgspec.structs.asdict(report.totals),
+        "series": [_slot(slot) for slot in report.series],
+        "top_origins": [_place("origin", place) for place in report.top_origins],
+        "top_pages": [_place("page", place) for place in report.top_pages],
+    }
+
+
+def _slot(slot: Slot) -> dict[str, Any]:
+    figures = msgspec.structs.asdict(slot)
+    return {"start": _time(figures.pop("start")), **figures}
+
+
+def _place(member: str, place: Place) -> dict[str, Any]:
+    return {member: place.name, "sessions": place.sessions, "messages": place.messages}
+
+
+def _time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

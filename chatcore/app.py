@@ -20,8 +20,9 @@ from chatcore.observe import Crashed, Observer
 from chatcore.ports import Analytics, Clock, CounterStore, ReplyLog, SessionStore
 from chatcore.proxy import Proxy
 from chatcore.ratelimit import Limits
-from chatcore.routes import admin
+from chatcore.routes.admin import AdminRoutes
 from chatcore.routes.chat import ChatRoutes
+from chatcore.routes.feedback import FeedbackRoutes
 from chatcore.routes.ops import OpsRoutes
 from chatcore.routes.pages import PageRoutes
 from chatcore.routes.sessions import SessionRoutes
@@ -55,6 +56,22 @@ class Stores(Protocol):
         """The figures, in a mode that keeps some."""
         ...
 
+    async def open(self) -> None:
+        """Connect; nothing is asked of the stores before."""
+        ...
+
+    async def close(self) -> None:
+        """Write what is left and disconnect; nothing is asked of the stores afterwards."""
+        ...
+
+    def release(self) -> None:
+        """Give up what another server might want, whether it was opened or not."""
+        ...
+
+    def trouble(self) -> str | None:
+        """Say what is wrong while chat goes on, None when all is well."""
+        ...
+
     def tick(self, now: float) -> None:
         """Let time pass (monotonic seconds), four times a second."""
         ...
@@ -82,7 +99,10 @@ class Application:
             observer,
         )
         proxy = Proxy(self._live, stores.sessions, self._upstream, clock, observer)
-        health = Health(settings.mode, __version__, {"n8n": self._check_n8n, "service": self._check_service})
+        checks = {"n8n": self._check_n8n, "service": self._check_service}
+        if settings.mode != "stateless":
+            checks["store"] = self._check_store
+        health = Health(settings.mode, __version__, checks)
         self._ops = OpsRoutes(health, settings.operations.metrics_token, clock, observer)
         self._bots = tuple(bots)
         routes = _routes(
@@ -92,6 +112,10 @@ class Application:
             ),
             self._ops,
             PageRoutes(settings),
+            FeedbackRoutes(self._gate, stores.analytics, settings.intake, observer),
+            AdminRoutes(
+                self._gate, stores.analytics, stores.counters, settings.operations.admin_tokens, bots, clock, observer
+            ),
         )
         methods = {path: Methods(path, handlers) for path, handlers in routes.items()}
         self._exact = {path: handler for path, handler in methods.items() if "{" not in path}
@@ -128,6 +152,7 @@ class Application:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: object) -> AsyncIterator[None]:
+        await self._stores.open()
         ticker = asyncio.create_task(self._tick_for_ever())
         self._upstream.warm_up()
         try:
@@ -135,6 +160,7 @@ class Application:
         finally:
             ticker.cancel()
             await self._upstream.close()
+            await self._stores.close()
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -162,6 +188,10 @@ class Application:
             return Check("degraded", "forwarding headers come from a proxy that is not in TRUSTED_PROXIES")
         return OK
 
+    def _check_store(self) -> Check:
+        trouble = self._stores.trouble()
+        return OK if trouble is None else Check("degraded", trouble)
+
 
 def _own_origins(bot: BotSettings, common: CorsSettings) -> Origins | None:
     """Give the origins of a bot that does not allow all that some bot allows."""
@@ -171,7 +201,12 @@ def _own_origins(bot: BotSettings, common: CorsSettings) -> Origins | None:
 
 
 def _routes(
-    chat: ChatRoutes, sessions: SessionRoutes, ops: OpsRoutes, pages: PageRoutes
+    chat: ChatRoutes,
+    sessions: SessionRoutes,
+    ops: OpsRoutes,
+    pages: PageRoutes,
+    feedback: FeedbackRoutes,
+    admin: AdminRoutes,
 ) -> Mapping[str, Mapping[str, App]]:
     """Give every path and its handlers by method; the busiest first, since the router asks in order."""
     return {
@@ -179,7 +214,7 @@ def _routes(
         "/api/v1/session": {"POST": sessions.create, "GET": sessions.show, "DELETE": sessions.erase},
         "/api/v1/session/refresh": {"POST": sessions.refresh},
         "/api/v1/chat/{message_id}": {"GET": chat.resume, "DELETE": chat.stop},
-        "/api/v1/chat/{message_id}/feedback": {"POST": chat.feedback},
+        "/api/v1/chat/{message_id}/feedback": {"POST": feedback.rate},
         "/api/v1/history": {"GET": chat.history},
         "/health": {"GET": ops.health},
         "/health/live": {"GET": ops.live},

@@ -48,6 +48,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     received_at: float
     origin: str | None = None
     page_url: str | None = None
+    user_agent: str = ""
     user: User | None = None
     metadata: dict[str, Any] | None = None
     history: list[HistoryEntry] | None = None

@@ -1,150 +1,69 @@
-"""What can happen (one union of frozen values) and the one place that logs and counts it.
-
-Nothing here ever sees message texts, tokens or whole addresses: the values have no room for them.
-"""
+"""The one place that logs and counts what happened (`happenings` has the values)."""
 
 import logging
 from collections.abc import Callable
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import msgspec
 
 from chatcore import logs
+from chatcore.happenings import (
+    AdminRefused,
+    AnswerOdd,
+    CircuitChanged,
+    Crashed,
+    Decided,
+    FeedbackGiven,
+    Happening,
+    Observe,
+    ReaderStalled,
+    RepliesEvicted,
+    ReplyEnded,
+    ReplyJoined,
+    ReplyStarted,
+    RequestEnded,
+    ServerHappened,
+    SessionHappened,
+    SetupSuspicious,
+    StoreChanged,
+    StoreLost,
+    StoreWrote,
+)
 from chatcore.metrics import Count, Durations, Metrics
-from chatcore.model import FinishReason
 from chatcore.settings import LogSettings
 
-
-class ServerHappened(msgspec.Struct, frozen=True):
-    """The server's transport or life did something."""
-
-    what: Literal[
-        "listening",
-        "drain_begun",
-        "new_refused",
-        "stopped",
-        "connection_limit",
-        "head_timeout",
-        "body_timeout",
-        "head_too_large",
-        "not_http",
-        "descriptor_limit_low",
-    ]
-    detail: str = ""
-
-
-class SetupSuspicious(msgspec.Struct, frozen=True):
-    """Something about the set-up may not do what its owner expects; `severe` where visitors suffer from it."""
-
-    detail: str
-    severe: bool = True
-
-
-class Decided(msgspec.Struct, frozen=True):
-    """One decision on a request, for `LOG_LEVEL=DEBUG` alone."""
-
-    stage: str
-    what: str
+__all__ = [
+    "AdminRefused",
+    "AnswerOdd",
+    "CircuitChanged",
+    "Crashed",
+    "Decided",
+    "FeedbackGiven",
+    "Happening",
+    "Observe",
+    "Observer",
+    "ReaderStalled",
+    "RepliesEvicted",
+    "ReplyEnded",
+    "ReplyJoined",
+    "ReplyStarted",
+    "RequestEnded",
+    "ServerHappened",
+    "SessionHappened",
+    "SetupSuspicious",
+    "StoreChanged",
+    "StoreLost",
+    "StoreWrote",
+]
 
 
-class RequestEnded(msgspec.Struct, frozen=True, gc=False):
-    """A request was answered. `route` is the route's template, never the path; `code` is set for errors."""
-
-    method: str
-    route: str
-    status: int
-    seconds: float
-    code: str | None = None
-
-
-class Crashed(msgspec.Struct, frozen=True):
-    """A bug of ours: an exception that nobody declared."""
-
-    where: str
-    error: BaseException
-
-
-class SessionHappened(msgspec.Struct, frozen=True):
-    """A session was issued, refreshed or erased."""
-
-    what: Literal["issued", "refreshed", "erased"]
-    bot: str
-
-
-class ReplyStarted(msgspec.Struct, frozen=True, gc=False):
-    """A message was accepted and goes to n8n."""
-
-    bot: str
-
-
-class ReplyEnded(msgspec.Struct, frozen=True, gc=False):
-    """A reply came to its end. Seconds count from acceptance; `first_text_seconds` is None where no text came.
-
-    `reason` says why it failed, in words for the operator: shapes and names of settings, never values.
-    """
-
-    bot: str
-    finish_reason: FinishReason
-    seconds: float
-    first_text_seconds: float | None = None
-    code: str | None = None
-    reason: str = ""
-
-
-class AnswerOdd(msgspec.Struct, frozen=True):
-    """Something of n8n's answer was left out; `detail` names shapes and members, never values."""
-
-    bot: str
-    detail: str
-
-
-class ReplyJoined(msgspec.Struct, frozen=True):
-    """A reader came to a reply that already existed: a retry, or a resumption."""
-
-    how: Literal["retry", "resume"]
-
-
-class RepliesEvicted(msgspec.Struct, frozen=True):
-    """Kept replies were dropped before their time because memory ran short."""
-
-    count: int
-
-
-class ReaderStalled(msgspec.Struct, frozen=True):
-    """A client stopped reading for too long and was disconnected; its reply goes on."""
-
-
-class CircuitChanged(msgspec.Struct, frozen=True):
-    """n8n could not be connected to repeatedly, or can be again."""
-
-    bot: str
-    state: Literal["open", "closed"]
-
-
-class FeedbackGiven(msgspec.Struct, frozen=True):
-    """A visitor rated a reply."""
-
-    bot: str
-    rating: Literal["up", "down"]
-
-
-Happening = (
-    ServerHappened
-    | SetupSuspicious
-    | Decided
-    | RequestEnded
-    | Crashed
-    | SessionHappened
-    | ReplyStarted
-    | ReplyEnded
-    | AnswerOdd
-    | ReplyJoined
-    | RepliesEvicted
-    | ReaderStalled
-    | CircuitChanged
-    | FeedbackGiven
-)
-Observe = Callable[[Happening], None]
+_STORE_LEVELS = {
+    "not_writable": logging.ERROR,
+    "cleanup_failed": logging.ERROR,
+    "backup_failed": logging.ERROR,
+    "writable": logging.WARNING,
+    "reader_in_the_way": logging.WARNING,
+}
 
 
 class Observer:
@@ -154,6 +73,7 @@ class Observer:
         self.metrics = Metrics()
         self.debugging = settings.level == "DEBUG"
         self._log, self._listener = logs.start(settings.level, settings.format, self.metrics.lines_dropped, stream)
+        self._store_seconds = self.metrics.store_seconds.labels()
         self._children: dict[tuple[object, ...], Any] = {}
         self._pairs: dict[tuple[object, ...], tuple[Count, Durations]] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -171,6 +91,10 @@ class Observer:
             ReaderStalled: self._stalled,
             CircuitChanged: self._circuit,
             FeedbackGiven: lambda it: self._child(self.metrics.feedback, it.bot, it.rating).inc(),
+            AdminRefused: self._admin_refused,
+            StoreChanged: self._store,
+            StoreLost: lambda it: self.metrics.store_lost.inc(it.count),
+            StoreWrote: lambda it: self._store_seconds.observe(it.seconds),
         }
 
     def __call__(self, happening: Happening) -> None:
@@ -251,6 +175,15 @@ class Observer:
     def _stalled(self, it: ReaderStalled) -> None:
         self.metrics.stalled.inc()
         self._say(logging.INFO, it, "a client stopped reading and was disconnected")
+
+    def _admin_refused(self, it: AdminRefused) -> None:
+        self.metrics.admin_refused.inc()
+        self._say(logging.WARNING, it, f"wrong admin token from {it.address}")
+
+    def _store(self, it: StoreChanged) -> None:
+        self._child(self.metrics.store, it.what).inc()
+        level = _STORE_LEVELS.get(it.what, logging.INFO)
+        self._say(level, it, f"store {it.what.replace('_', ' ')}{f': {it.detail}' if it.detail else ''}")
 
     def _circuit(self, it: CircuitChanged) -> None:
         self._child(self.metrics.circuit_open, it.bot).set(1 if it.state == "open" else 0)

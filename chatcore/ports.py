@@ -17,6 +17,15 @@ class StoreUnavailableError(Exception):
     """A backend cannot do its work right now."""
 
 
+class StoreFaultError(Exception):
+    """A store cannot be opened as it is: `problem` says why, `advice` what to do. Nothing was changed."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.advice = advice
+
+
 class Clock(Protocol):
     """Time and randomness, so that tests move the one and fix the other."""
 

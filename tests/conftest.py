@@ -1,8 +1,9 @@
 """What every test may ask for: a scripted n8n, real servers, clients; how thorough property tests are."""
 
+import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ hypothesis.settings.register_profile("fast", max_examples=100, derandomize=True,
 hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("long" if LONG else "fast")
 
+SLOW_FILES = (
+    "test_upstream_recordings.py",
+    "test_widget_hostile.py",
+    "test_upstream_answers.py",
+    "test_widget_chat.py",
+    "test_widget_storage.py",
+    "test_widget_people.py",
+    "test_chat_stream.py",
+    "test_pages.py",
+    "test_demo_page.py",
+    "test_widget_pages.py",
+)
+
 StartServer = Callable[..., ChatServer]
 MakeClient = Callable[..., ChatClient]
 
@@ -27,6 +41,27 @@ MakeClient = Callable[..., ChatClient]
 def pytest_configure() -> None:
     """Let an end by SIGTERM run the fixtures' ends too, so that no server outlives the tests."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the tests, begin with the files that take long, or one would run on after all others."""
+    if hasattr(config, "workerinput"):
+        place = {name: number for number, name in enumerate(SLOW_FILES)}
+        items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where processes share the tests, let one that is marked `alone` run while the others wait."""
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    shared = Path(item.config.option.basetemp).parent
+    with (shared / "next").open("w") as turn, (shared / "running").open("w") as running:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # all come in turn, or one that waits for everybody would wait for ever
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Options and subcommands of the mains; starts the server."""
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,43 +7,59 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatcore import __version__
+from chatcore.cli.options import SETTINGS, parser
 from chatcore.clock import SystemClock
-from chatcore.settings import Fault, Mode, Settings, SettingsError, load
+from chatcore.ports import StoreFaultError
+from chatcore.settings import Fault, Mode, Settings, SettingsError, load, load_sqlite
 
 if TYPE_CHECKING:  # what serving needs is slow to import, and a fault or --help should not wait for it
     from chatcore.app import Stores
-    from chatcore.observe import Happening, Observe
+    from chatcore.cli.file_commands import FileCommands
+    from chatcore.happenings import Happening, Observe
     from chatcore.ports import Clock
 
 EXIT_WRONG = 2
 OpenStores = Callable[[Settings, "Clock", "Observe"], "Stores"]
 
-_OPTIONS = {"host": "API_HOST", "port": "API_PORT", "log_level": "LOG_LEVEL"}
+_NAMES: Mapping[Mode, str] = {"stateless": "Stateless", "sqlite": "SQLite", "postgres": "PostgreSQL"}
 _ONE_PROCESS = (
     "{mode} mode runs in one process, so --workers {workers} is refused. It scales by more instances on more ports "
     "(--port): limits and resumption are then per instance, so route by the header X-Chat-Session."
 )
 
 
-def main(mode: Mode, open_stores: OpenStores, argv: Sequence[str], environ: Mapping[str, str], home: Path) -> int:
+def main(
+    mode: Mode,
+    open_stores: OpenStores,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    home: Path,
+    commands: "FileCommands | None" = None,
+) -> int:
     """Do what `argv` (without the program's name) asks for; give the exit status: 2 where settings are wrong.
 
-    `home` is where `.env` is looked for unless `--env-file` names another.
+    `home` is where `.env` is looked for unless `--env-file` names another; `commands` is what a mode with a file can
+    do with it.
     """
     try:
-        options = _parser(mode).parse_args(argv)
+        options = parser(mode).parse_args(argv)
     except SystemExit as end:  # argparse has said why
         return EXIT_WRONG if end.code else 0
     if options.workers != 1 and mode != "postgres":
-        _complain(_ONE_PROCESS.format(mode=mode.capitalize(), workers=options.workers))
+        _complain(_ONE_PROCESS.format(mode=_NAMES[mode], workers=options.workers))
         return EXIT_WRONG
+    env_file = _env_file(options.env_file, home)
+    overrides = {SETTINGS[name]: value for name, value in vars(options).items() if name in SETTINGS and value}
     try:
+        if commands is not None and options.command not in {None, "check"}:
+            from chatcore.cli import file_commands  # noqa: PLC0415 - only what is asked for is loaded
+
+            return file_commands.run(options, load_sqlite(environ, env_file=env_file, overrides=overrides), commands)
         settings = load(
             environ,
             mode,
-            env_file=_env_file(options.env_file, home),
-            overrides={_OPTIONS[name]: value for name, value in vars(options).items() if name in _OPTIONS and value},
+            env_file=env_file,
+            overrides=overrides,
             random_bytes=SystemClock.token_bytes,
             demo=options.demo,
         )
@@ -54,7 +69,7 @@ def main(mode: Mode, open_stores: OpenStores, argv: Sequence[str], environ: Mapp
     if options.command == "check":
         from chatcore.cli.check import check  # noqa: PLC0415 - brings an HTTP client and TLS that only it needs
 
-        return check(settings)
+        return check(settings, commands)
     return _serve(settings, open_stores)
 
 
@@ -69,31 +84,6 @@ def report(error: SettingsError, program: str) -> str:
 
 def _told(fault: Fault) -> str:
     return f"FAULT {fault}.\n  expected: {fault.expected}\n  for example: {fault.example}"
-
-
-def _parser(mode: Mode) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"main_{mode}.py",
-        description=f"A chat proxy between a public website and an n8n webhook, in {mode} mode.",
-        epilog="All settings are environment variables, or lines of a .env file: see docs/settings.md.",
-        allow_abbrev=False,
-    )
-    commands = "check: look at all settings, ask n8n whether it answers, then end. Without it: serve"
-    parser.add_argument("command", nargs="?", choices=["check"], help=commands)
-    parser.add_argument("--host", metavar="ADDRESS", help="address to listen on, instead of API_HOST")
-    parser.add_argument("--port", metavar="NUMBER", help="port to listen on, instead of API_PORT; 0: any free one")
-    parser.add_argument("--workers", metavar="NUMBER", type=_count, default=1, help="number of processes")
-    parser.add_argument("--env-file", metavar="PATH", type=Path, help="read this file, not the .env beside the main")
-    parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    parser.add_argument("--demo", action="store_true", help="no n8n needed: a stand-in answers")
-    parser.add_argument("--version", action="version", version=f"chatcore {__version__}")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len("9999") and int(text)):
-        raise argparse.ArgumentTypeError("expected a whole number from 1 to 9999")
-    return int(text)
 
 
 def _env_file(named: Path | None, home: Path) -> Path | None:
@@ -126,10 +116,17 @@ def _serve(settings: Settings, open_stores: OpenStores) -> int:
         standin = Demo()
         settings = before_standin(settings, standin.url)
         before = standin.listen
-    app = Application(settings, open_stores(settings, clock, observer), clock, observer)
+    try:
+        stores = open_stores(settings, clock, observer)
+    except StoreFaultError as error:
+        _complain(f"main_{settings.mode}.py cannot start: {error.problem}.\n  what to do: {error.advice}")
+        observer.close()
+        return EXIT_WRONG
+    app = Application(settings, stores, clock, observer)
     try:
         return serve(app, settings.server, app, announced, before=before)
     finally:
+        stores.release()
         observer.close()
 
 

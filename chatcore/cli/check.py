@@ -6,9 +6,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+from chatcore.cli.file_commands import FileCommands
 from chatcore.cli.probe import Finding, ask
 from chatcore.clock import SystemClock
-from chatcore.settings import BotSettings, ServerSettings, Settings
+from chatcore.ports import StoreFaultError
+from chatcore.settings import BotSettings, ServerSettings, Settings, SqliteSettings
 
 EXIT_FINE = 0
 EXIT_FAULT = 1
@@ -16,10 +18,12 @@ MAX_SECONDS = 10.0
 _SLACK_SECONDS = 5.0
 
 
-def check(settings: Settings) -> int:
-    """Check what `settings` need. Gives 1 where a fault was found, else 0."""
+def check(settings: Settings, commands: FileCommands | None = None) -> int:
+    """Check what `settings` need, the file of a mode that has one too. Gives 1 where a fault was found, else 0."""
     findings = [settled(settings)]
     findings += [Finding("warning", "settings", warning) for warning in settings.warnings]
+    if settings.sqlite is not None and commands is not None:
+        findings.append(file(settings.sqlite, commands))
     if settings.demo:
         findings.append(Finding("ok", "n8n", "not asked: with --demo a stand-in answers in its place."))
     else:
@@ -36,6 +40,14 @@ def settled(settings: Settings) -> Finding:
     server, bots = settings.server, settings.upstream.bots
     text = f"{settings.mode} mode, listens on host {server.host} port {server.port}, bots: {', '.join(bots)}."
     return Finding("ok", "settings", text)
+
+
+def file(settings: SqliteSettings, commands: FileCommands) -> Finding:
+    """Look whether the database file is there, ours and sound."""
+    try:
+        return Finding("ok", "file", commands.examine(settings))
+    except StoreFaultError as error:
+        return Finding("FAULT", "file", f"{error.problem}. {error.advice}")
 
 
 def ask_all(bots: Mapping[str, BotSettings], seconds: float, now: Callable[[], float]) -> list[Finding]:

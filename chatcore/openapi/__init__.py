@@ -6,6 +6,7 @@ Built from the code's own constants and this server's settings, so that it says 
 from typing import Any
 
 from chatcore import __version__
+from chatcore.openapi.admin_paths import admin_schemas
 from chatcore.openapi.paths import paths
 from chatcore.openapi.responses import HEADERS
 from chatcore.openapi.schemas import schemas
@@ -49,7 +50,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "tags": [{"name": name, "description": said} for name, said in _TAGS],
         "paths": paths(settings),
         "components": {
-            "schemas": schemas(settings),
+            "schemas": {**schemas(settings), **admin_schemas()},
             "headers": HEADERS,
             "securitySchemes": {
                 "session": {
@@ -62,6 +63,11 @@ def document(settings: Settings) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "`METRICS_TOKEN`, where the operator set one.",
+                },
+                "admin": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "One of `ADMIN_TOKENS`. Five wrong ones a minute are looked at from an address.",
                 },
             },
         },

@@ -3,6 +3,7 @@
 from typing import Any
 
 from chatcore import errors as kinds
+from chatcore.openapi.admin_paths import admin_paths
 from chatcore.openapi.chat_paths import chat_paths
 from chatcore.openapi.responses import CHECKED_ORIGIN, EVERYWHERE, LIMITS, answer, errors, json, schema
 from chatcore.openapi.schemas import SESSION_ID, TOKEN
@@ -17,7 +18,7 @@ _TIMES = {"issued_at": "2026-01-31T09:30:00Z", "expires_at": "2026-02-01T09:30:0
 
 def paths(settings: Settings) -> dict[str, Any]:
     """Give every path and what may be asked of it."""
-    described = {**_session_paths(), **chat_paths(), **_watch_paths(settings), **_page_paths()}
+    described = {**_session_paths(), **chat_paths(), **_watch_paths(settings), **admin_paths(settings), **_page_paths()}
     if not settings.operations.demo_page:
         del described["/"]
     for methods in described.values():
@@ -128,25 +129,11 @@ def _watch_paths(settings: Settings) -> dict[str, Any]:
     if settings.operations.metrics_token is not None:
         metrics["security"] = [{"metrics": []}]
         metrics["responses"] |= errors((kinds.TOKEN_MISSING, kinds.TOKEN_INVALID))
-    time = {"type": "string", "format": "date-time"}
-    analytics = {
-        "operationId": "analytics",
-        "tags": ["operations"],
-        "summary": "Figures about sessions and messages",
-        "description": "Stateless mode stores none, and asks for no token to say so.",
-        "parameters": [
-            {"name": "from", "in": "query", "schema": time},
-            {"name": "to", "in": "query", "schema": time},
-            {"name": "interval", "in": "query", "schema": {"enum": ["hour", "day"]}},
-        ],
-        "responses": errors((*CHECKED_ORIGIN, kinds.NOT_STORED)),
-    }
     return {
         "/health": {"get": health},
         "/health/live": {"get": live},
         "/health/ready": {"get": ready},
         "/metrics": {"get": metrics},
-        "/api/v1/admin/analytics": {"get": analytics},
     }
 
 

@@ -1,4 +1,4 @@
-"""The native chat contract: send, resume, stop, history, feedback (docs/http-api.md)."""
+"""The native chat contract: send, resume, stop, history (docs/http-api.md)."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ from chatcore.asgi import (
 )
 from chatcore.errors import INVALID_REQUEST, NOT_STORED, REPLY_GONE, FieldFault, Refusal, problem
 from chatcore.gate import Gate
-from chatcore.intake import ChatRequest, check_message_id, media_type, parse_chat, parse_feedback
+from chatcore.intake import ChatRequest, check_message_id, media_type, parse_chat
 from chatcore.live import Live, Reader
 from chatcore.model import Caller, Delta, Outcome, Turn
-from chatcore.observe import Decided, FeedbackGiven, Observer, ReplyJoined
+from chatcore.observe import Decided, Observer, ReplyJoined
 from chatcore.ports import Clock, ReplyRecord
 from chatcore.proxy import Proxy
 from chatcore.ratelimit import Limits, Standing
@@ -116,16 +116,6 @@ class ChatRoutes:
         await self._gate.caller(visit_of(scope))
         raise Refusal(NOT_STORED, "This server does not store messages; the history is kept in the browser.")
 
-    async def feedback(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """POST /api/v1/chat/{message_id}/feedback: count a rating."""
-        visit = visit_of(scope)
-        caller = await self._gate.caller(visit)
-        _message_id(scope)
-        media_type(visit.given.get(b"content-type"))
-        feedback = parse_feedback(await read_body(visit, receive, self._settings.max_body_bytes))
-        self._observer(FeedbackGiven(caller.bot, feedback.rating))
-        await respond(send, 204, b"")
-
     async def _start(
         self, visit: Visit, caller: Caller, request: ChatRequest, limit_key: str
     ) -> tuple[ReplyRecord, Standing | None]:
@@ -140,6 +130,7 @@ class ChatRoutes:
             received_at=self._clock.now(),
             origin=None if origin is None else origin.decode("latin-1"),
             page_url=request.page_url,
+            user_agent=visit.user_agent,
             user=caller.user,
             metadata=request.metadata,
             history=request.history,
@@ -156,7 +147,7 @@ class ChatRoutes:
 
     async def _own_reply(self, scope: Scope, visit: Visit) -> ReplyRecord:
         caller = await self._gate.caller(visit)
-        record = await self._live.log.find((caller.session_id, _message_id(scope)))
+        record = await self._live.log.find((caller.session_id, message_id_of(scope)))
         if record is None:
             raise Refusal(REPLY_GONE)
         return record
@@ -246,7 +237,7 @@ async def _write(reader: Reader, send: Send, body: bytes) -> None:
     reader.sent()
 
 
-def _message_id(scope: Scope) -> str:
+def message_id_of(scope: Scope) -> str:
     """Give the message id of the path; what cannot be one names no reply."""
     try:
         return check_message_id(scope["path_params"]["message_id"])

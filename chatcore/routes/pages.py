@@ -79,7 +79,7 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class PageRoutes:
-    """Handlers of `/`, `/widget/…` and `/openapi.json`; `routes` maps path templates to handlers by method."""
+    """Handlers of `/`, `/admin`, `/widget/…`, `/openapi.json`; `routes` maps path templates to handlers by method."""
 
     def __init__(self, settings: Settings) -> None:
         """Read the browser's files and pack everything. Raises `OSError` where the installation lacks a file."""
@@ -92,6 +92,7 @@ class PageRoutes:
         self.version = _hash(b"".join(name.encode() + b"\0" + source for name, source in sources.items()))[:16]
         self._fixed = {
             "version": self.version,
+            "preloads": _preloads("chat-widget-define.js", sources, self.version),
             "release": __version__,
             "mode": settings.mode,
             "kept": _KEPT[settings.mode],
@@ -100,31 +101,41 @@ class PageRoutes:
             "suggestions": _STAND_IN_SUGGESTIONS if settings.demo else "",
         }
         self._files = _files(sources, self.version)
-        self._preloads = "".join(
-            f'<link rel="modulepreload" href="widget/{self.version}/{name}">\n'
-            for name in _needed("chat-widget-define.js", sources)
-        )
         described = msgspec.json.encode(openapi.document(settings))
         anyone = (b"access-control-allow-origin", b"*")
         self._description = _content(described, b"application/json", _CHECKED, anyone)
         # Only what strangers make up in `Host` fills it; a flood pushes out, it does not grow.
         self._pages = lru_cache(_ADDRESSES_CACHED)(self._render)
+        # Without tokens nobody could sign in, and without a store there is nothing to show.
+        self._has_admin = bool(settings.operations.admin_tokens) and settings.mode != "stateless"
+        words = {
+            **self._fixed,
+            "preloads": _preloads("admin-define.js", sources, self.version),
+            "bots": "" if len(settings.upstream.bots) > 1 else "hidden",
+        }
+        self._admin = _page(sources["admin.html"].decode(), words)
 
     @property
     def routes(self) -> Mapping[str, Mapping[str, App]]:
-        """Path template -> method -> handler. The page is there only where `DEMO_PAGE` is on."""
+        """Path template -> method -> handler. The demo page is there only where `DEMO_PAGE` is on."""
         routes: dict[str, Mapping[str, App]] = {
             "/widget/{file:path}": {"GET": self.file},
             "/openapi.json": {"GET": self.description},
         }
         if self._has_page:
             routes["/"] = {"GET": self.page}
+        if self._has_admin:
+            routes["/admin"] = {"GET": self.admin}
         return routes
 
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """GET /: the demo page, with this server's address in it."""
         visit = visit_of(scope)
         await self._pages(self._address(scope, visit)).answer(visit, send)
+
+    async def admin(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """GET /admin: the operators' page. It holds no data: it asks for a token, then the API for figures."""
+        await self._admin.answer(visit_of(scope), send)
 
     async def file(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """GET /widget/<file> and /widget/<version>/<file>: a module as it was at start."""
@@ -151,11 +162,7 @@ class PageRoutes:
         return f"{scheme}://{host.lower()}"
 
     def _render(self, address: str) -> _Content:
-        words = {**self._fixed, "address": address}
-        page = self._page.replace("{{preloads}}", self._preloads)
-        page = re.sub(r"\{\{([a-z]+)\}\}", lambda match: escape(words[match[1]]), page)
-        policy = (b"content-security-policy", CONTENT_SECURITY_POLICY.encode())
-        return _content(page.encode(), b"text/html; charset=utf-8", (b"cache-control", b"private, no-cache"), policy)
+        return _page(self._page, {**self._fixed, "address": address})
 
 
 def accepts_gzip(value: bytes | None) -> bool:
@@ -212,6 +219,20 @@ def _needed(name: str, sources: Mapping[str, bytes]) -> list[str]:
     for module in needed:  # grows while it is walked
         needed += [one for one in _IMPORT.findall(sources[module].decode()) if one not in needed]
     return needed
+
+
+def _preloads(name: str, sources: Mapping[str, bytes], version: str) -> str:
+    """Give the markup by which a browser learns at once of a module and all that it needs."""
+    needed = _needed(name, sources)
+    return "".join(f'<link rel="modulepreload" href="widget/{version}/{one}">\n' for one in needed)
+
+
+def _page(page: str, words: Mapping[str, str]) -> _Content:
+    """Give a page with its words in place; only those that load modules are markup."""
+    page = page.replace("{{preloads}}", words["preloads"])
+    page = re.sub(r"\{\{([a-z]+)\}\}", lambda match: escape(words[match[1]]), page)
+    policy = (b"content-security-policy", CONTENT_SECURITY_POLICY.encode())
+    return _content(page.encode(), b"text/html; charset=utf-8", (b"cache-control", b"private, no-cache"), policy)
 
 
 def _content(plain: bytes, kind: bytes, *more: Header) -> _Content:

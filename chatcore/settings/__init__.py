@@ -1,7 +1,7 @@
 """Environment -> frozen `Settings`, split by consumer; every fault at once."""
 
 from chatcore.settings.faults import Fault, SettingsError
-from chatcore.settings.load import load
+from chatcore.settings.load import load, load_sqlite
 from chatcore.settings.values import (
     BotSettings,
     ChallengeSettings,
@@ -14,6 +14,7 @@ from chatcore.settings.values import (
     ReplySettings,
     ServerSettings,
     Settings,
+    SqliteSettings,
     TokenSettings,
     UpstreamSettings,
 )
@@ -32,7 +33,9 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "SqliteSettings",
     "TokenSettings",
     "UpstreamSettings",
     "load",
+    "load_sqlite",
 ]

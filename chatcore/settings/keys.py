@@ -1,7 +1,7 @@
 """The rules for secrets: long enough, not copied from a guide, each for one purpose; random ones where none are set."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from chatcore.settings.faults import BadValueError
 from chatcore.settings.forms import ADMINS, BEARER, SECRET, Form
@@ -27,6 +27,12 @@ _NO_VALIDATION = (
 )
 
 
+_UNKNOWN_TO_N8N = (
+    "SESSION_SECRET_KEY is not set: the one in the file of kept secrets serves. To let n8n validate the token it is "
+    "sent, give that to its JWT credential."
+)
+
+
 def _parse_key(text: str) -> str:
     if _PLACEHOLDER.search(text):
         raise BadValueError("is a placeholder from a guide, which everybody knows")
@@ -39,8 +45,10 @@ def _parse_key(text: str) -> str:
 KEY = Form(_parse_key, _EXPECTED, "", "nothing", file=True)
 
 
-def tokens(reader: Reader, random_bytes: RandomBytes, *, several_bots: bool, demo: bool) -> TokenSettings:
-    """Read the keys that sign and verify."""
+def tokens(
+    reader: Reader, random_bytes: RandomBytes, kept: Mapping[str, str] | None, *, several_bots: bool, demo: bool
+) -> TokenSettings:
+    """Read the keys that sign and verify. `kept` are those of earlier runs, None where none are kept."""
     current = reader.take("JWT_SECRET_KEY", KEY, default=None)
     previous = reader.take("JWT_SECRET_KEY_PREVIOUS", KEY, default=None)
     session = reader.take("SESSION_SECRET_KEY", KEY, default=None)
@@ -48,14 +56,15 @@ def tokens(reader: Reader, random_bytes: RandomBytes, *, several_bots: bool, dem
     if previous is not None and current is None and not reader.is_faulty("JWT_SECRET_KEY"):
         problem = "is set, but JWT_SECRET_KEY is not: there is no key that it precedes"
         reader.refuse("JWT_SECRET_KEY_PREVIOUS", problem, "the former JWT_SECRET_KEY", pasteable("JWT_SECRET_KEY"))
-    if current is None and not demo and not reader.is_faulty("JWT_SECRET_KEY"):
+    if current is None and kept is None and not demo and not reader.is_faulty("JWT_SECRET_KEY"):
         reader.warn(_LOST_SESSIONS)
     if session is None and not demo and not reader.is_faulty("SESSION_SECRET_KEY"):
-        reader.warn(_NO_VALIDATION)
-    current = current or random_bytes(MIN_BYTES).hex()
+        reader.warn(_NO_VALIDATION if kept is None else _UNKNOWN_TO_N8N)
+    kept = kept or {}
+    current = current or kept.get("JWT_SECRET_KEY") or random_bytes(MIN_BYTES).hex()
     return TokenSettings(
         jwt_secrets=(current,) if previous is None else (current, previous),
-        session_secret=session or random_bytes(MIN_BYTES).hex(),
+        session_secret=session or kept.get("SESSION_SECRET_KEY") or random_bytes(MIN_BYTES).hex(),
         identity_secret=identity,
         several_bots=several_bots,
     )

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from chatcore.settings import bots, keys
+from chatcore.settings import bots, keys, sqlite
 from chatcore.settings.addresses import BIND_HOST, PUBLIC_URL, VERIFY_URL
 from chatcore.settings.faults import SettingsError
 from chatcore.settings.forms import NETWORKS, Form, choice, number, switch, whole
@@ -25,6 +25,7 @@ from chatcore.settings.values import (
     ReplySettings,
     ServerSettings,
     Settings,
+    SqliteSettings,
     TokenSettings,
     UpstreamSettings,
 )
@@ -43,6 +44,7 @@ _LEVEL: Form[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]] = choice(
     "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", example="INFO"
 )
 _FORMAT: Form[Literal["text", "json"]] = choice("text", "json", example="json")
+_SESSION_MAX_DAYS = number(0.001, 3650, 90)
 
 N = TypeVar("N", int, float)
 
@@ -59,13 +61,11 @@ def load(
     """Read and check all settings.
 
     `overrides` (variable -> value, from options) win over `environ`, that wins over `env_file`, which must exist where
-    it is named. `random_bytes` makes the keys that are not set. Apart from `env_file` and files named by `NAME_FILE`
-    nothing is read. With `demo`, bots have an empty `url` for the caller to fill in.
+    it is named. `random_bytes` makes the keys that are not set. Apart from `env_file`, files named by `NAME_FILE` and
+    the kept secrets of SQLite mode nothing is read. With `demo`, bots have an empty `url` for the caller to fill in.
     Raises `SettingsError` with every fault.
     """
-    layers = [Layer("options", overrides), Layer("environment", environ)]
-    file_layer, faults = (None, []) if env_file is None else read_env_file(env_file)
-    reader = Reader(layers if file_layer is None else [*layers, file_layer], faults)
+    reader = _reader(environ, env_file, overrides)
     settings = _read(reader, mode, random_bytes, demo=demo)
     of_values = len(reader.warnings)
     warn_of_unread(reader)
@@ -74,10 +74,29 @@ def load(
     return msgspec.structs.replace(settings, warnings=tuple(reader.warnings))
 
 
+def load_sqlite(environ: Mapping[str, str], *, env_file: Path | None, overrides: Mapping[str, str]) -> SqliteSettings:
+    """Read the settings of SQLite mode's file alone, for commands that need no n8n. Raises `SettingsError`."""
+    reader = _reader(environ, env_file, overrides)
+    settings = sqlite.read(reader)
+    days = reader.take("SESSION_MAX_DAYS", _SESSION_MAX_DAYS, default=90.0)
+    if reader.faults:
+        raise SettingsError(reader.faults, reader.warnings)
+    return msgspec.structs.replace(settings, erased_days=days + 1)
+
+
+def _reader(environ: Mapping[str, str], env_file: Path | None, overrides: Mapping[str, str]) -> Reader:
+    layers = [Layer("options", overrides), Layer("environment", environ)]
+    file_layer, faults = (None, []) if env_file is None else read_env_file(env_file)
+    return Reader(layers if file_layer is None else [*layers, file_layer], faults)
+
+
 def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) -> Settings:
     all_bots = bots.read(reader, demo=demo)
     replies = _replies(reader)
-    tokens = _lifetimes(reader, keys.tokens(reader, random_bytes, several_bots=len(all_bots) > 1, demo=demo))
+    file = sqlite.read(reader) if mode == "sqlite" else None
+    kept = None if file is None else sqlite.kept_secrets(reader, file)
+    keyed = keys.tokens(reader, random_bytes, kept, several_bots=len(all_bots) > 1, demo=demo)
+    tokens = _lifetimes(reader, keyed)
     challenge = keys.challenge(reader, reader.take("CHALLENGE_VERIFY_URL", VERIFY_URL, default=None))
     operations = keys.operations(reader, demo_page=reader.take("DEMO_PAGE", switch(example=True), default=True))
     api_keys = [(bots.variable("N8N_API_KEY", bot.name), bot.api_key) for bot in all_bots.values()]
@@ -95,6 +114,7 @@ def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) 
         replies=replies,
         challenge=challenge,
         operations=operations,
+        sqlite=file and sqlite.settle(file, kept or {}, tokens, reader.given),
     )
 
 
@@ -138,7 +158,7 @@ def _upstream(reader: Reader, all_bots: Mapping[str, BotSettings], replies: Repl
 
 
 def _lifetimes(reader: Reader, tokens: TokenSettings) -> TokenSettings:
-    days = reader.take("SESSION_MAX_DAYS", number(0.001, 3650, 90), default=90.0)
+    days = reader.take("SESSION_MAX_DAYS", _SESSION_MAX_DAYS, default=90.0)
     hours = reader.take("SESSION_TTL_HOURS", number(0.001, 3650 * _DAY_HOURS, 24), default=24.0)
     refresh = reader.take("SESSION_REFRESH_DAYS", number(0, 3650, 30), default=30.0)
     return msgspec.structs.replace(

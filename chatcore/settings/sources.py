@@ -33,7 +33,7 @@ def read_env_file(path: Path) -> tuple[Layer, list[Fault]]:
 
     name = str(path)
     try:
-        text = _text_of(path)
+        text = text_of(path)
     except BadValueError as error:
         return Layer(name, {}), [_file_fault(name, error.problem)]
     values: dict[str, str] = {}
@@ -84,7 +84,7 @@ def checked(text: str, *, secret: bool) -> str:
 
 def _found_in_file(name: str, path: str) -> Found:
     try:
-        text = _text_of(Path(path)).rstrip("\r\n")
+        text = text_of(Path(path)).rstrip("\r\n")
     except BadValueError as error:
         problem = f"names a file that {error.problem}"
         raise BadValueError(problem, shown=shown_path(path) or "", of_file=True) from None
@@ -93,7 +93,8 @@ def _found_in_file(name: str, path: str) -> Found:
     return Found(text, f"the file that {name}_FILE names")
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Give what a small text file holds. Raises `BadValueError`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -143,6 +144,29 @@ class OperationsSettings(Discreet, frozen=True, kw_only=True):
     admin_tokens: Mapping[str, str] = {}
 
 
+class SqliteSettings(Discreet, frozen=True, kw_only=True):
+    """What SQLite mode needs: its file, and how long it keeps what.
+
+    `erased_days` is how long an erased session's tokens might still be valid or refreshed.
+    `new_secrets` (variable -> secret) are neither set nor in the file of kept secrets yet, where they are to be put.
+    """
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"new_secrets"})
+
+    path: Path
+    cleanup_interval_hours: float = 24.0
+    session_retention_days: float = 7.0
+    analytics_retention_days: float = 400.0
+    erased_days: float = 91.0
+    backup_dir: Path | None = None
+    new_secrets: Mapping[str, str] = {}
+
+    @property
+    def secrets_path(self) -> Path:
+        """Where the secrets that nobody set are kept: beside the file."""
+        return self.path.with_name(f"{self.path.name}.secrets")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a main was told, checked."""
 
@@ -158,4 +182,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     replies: ReplySettings
     challenge: ChallengeSettings | None
     operations: OperationsSettings
+    sqlite: SqliteSettings | None = None
     warnings: tuple[str, ...] = ()

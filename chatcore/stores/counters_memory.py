@@ -7,6 +7,7 @@ counts.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
@@ -46,8 +47,9 @@ class MemoryCounters:
         """
         now = self._clock.monotonic()
         buckets = self._full_at
-        full_at = buckets.get(key, now)
-        full_at = max(now, full_at) + interval
+        if key not in buckets:
+            self._missed(key)
+        full_at = max(now, buckets.get(key, now)) + interval
         full_after = full_at - now
         capacity = interval * burst
         over = full_after - capacity
@@ -59,14 +61,18 @@ class MemoryCounters:
             self._evict_bucket(now)
         buckets[key] = full_at
         buckets.move_to_end(key)
+        self._touched(key)
         remaining = int((capacity - full_after + _TOLERANCE_SECONDS) / interval)
         return Level(admitted=True, remaining=remaining, retry_after=0.0, full_after=full_after)
 
     async def give_back(self, key: str, interval: float) -> None:
         """Undo one `take`. A bucket that has filled up, or was forgotten, meanwhile stays full."""
+        if key not in self._full_at:
+            self._missed(key)
         full_at = self._full_at.get(key)
         if full_at is None:
             return
+        self._touched(key)
         full_at -= interval
         if full_at > self._clock.monotonic():
             self._full_at[key] = full_at
@@ -77,6 +83,8 @@ class MemoryCounters:
         """Count one in the window that ends at `until`, unless `limit` is reached. A closed window starts at zero."""
         now = self._clock.now()
         windows = self._windows
+        if key not in windows:
+            self._missed(key)
         window = windows.get(key)
         if window is None:
             if len(windows) >= self._max_keys:
@@ -89,16 +97,32 @@ class MemoryCounters:
         if window.used >= limit:
             return Level(admitted=False, remaining=0, retry_after=left, full_after=left)
         window.used += 1
+        self._touched(key)
         return Level(admitted=True, remaining=limit - window.used, retry_after=0.0, full_after=left)
 
     async def uncount(self, key: str) -> None:
         """Undo one `count`."""
+        if key not in self._windows:
+            self._missed(key)
         window = self._windows.get(key)
         if window is not None and window.used > 0:
             window.used -= 1
+            self._touched(key)
 
-    def sweep(self, look: int = 10_000) -> int:
-        """Forget what holds nothing back among the `look` least recently used of each kind; gives how many.
+    def restore_bucket(self, key: str, full_at: float) -> None:
+        """Put in a bucket of an earlier run, full again at `full_at` (monotonic seconds)."""
+        if len(self._full_at) >= self._max_keys:
+            self._evict_bucket(self._clock.monotonic())
+        self._full_at[key] = full_at
+
+    def restore_window(self, key: str, used: int, until: float) -> None:
+        """Put in a window of an earlier run that ends at `until` (epoch seconds)."""
+        if len(self._windows) >= self._max_keys:
+            self._evict_window(self._clock.now())
+        self._windows[key] = _Window(used, until)
+
+    def sweep(self, look: int = 10_000) -> Sequence[str]:
+        """Forget what holds nothing back among the `look` least recently used of each kind; gives their keys.
 
         For a timer: it frees the memory of a flood that has passed. One call costs at most a millisecond or two.
         """
@@ -110,7 +134,13 @@ class MemoryCounters:
         closed = [key for key, window in islice(self._windows.items(), look) if window.until <= now]
         for key in closed:
             del self._windows[key]
-        return len(full) + len(closed)
+        return full + closed
+
+    def _missed(self, key: str) -> None:
+        """Hear that a key comes which is not held; a store that has it from an earlier run restores it."""
+
+    def _touched(self, key: str) -> None:
+        """Hear that a key's count has changed."""
 
     def _evict_bucket(self, now: float) -> None:
         for key, full_at in islice(self._full_at.items(), _EVICTION_LOOK):

@@ -26,6 +26,19 @@ class Stores(msgspec.Struct):
     analytics: Analytics | None = None
     swept_at: float = 0.0
 
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+    def trouble(self) -> str | None:
+        """Tell that all is well."""
+        return None
+
     def tick(self, now: float) -> None:
         """Give back the memory of counters that hold nothing back any more."""
         if now >= self.swept_at + SWEEP_SECONDS:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
@@ -259,6 +260,7 @@ async def test_search_finds_in_all_conversations_newest_first_without_regard_to_
         assert await tab.says(found, [nothing, {}]) == []
 
 
+@pytest.mark.alone
 async def test_search_and_export_of_many_messages_let_others_in(tab: HistoryTab, long: bool) -> None:
     many = 100_000 if long else 20_000
     await tab.run(IMPORTED, many)

@@ -304,13 +304,18 @@ async def test_a_token_that_the_server_finds_expired_is_refreshed_unseen(
         problem = {"status": 401, "code": "token_expired", "detail": "The session token has expired."}
         await route.fulfill(status=401, json=problem, headers={**headers, "Content-Type": "application/problem+json"})
 
+    async def refresh(route: Route) -> None:
+        refreshed.append(route.request.url)
+        await route.continue_()
+
+    await context.route("**/session/refresh", refresh)
     await context.route("**/api/v1/chat", expired, times=1)
-    context.on("request", lambda request: refreshed.append(request.url) if "refresh" in request.url else None)
     await visitor.chats("two", "Echo: two")
     assert len(refreshed) == 1
     assert n8n.requests[0].json["sessionId"] == n8n.requests[1].json["sessionId"]
 
 
+@pytest.mark.alone
 async def test_a_limit_says_when_to_try_again_and_then_the_same_message_goes_through(
     context: BrowserContext, start_server: StartServer, n8n: ScriptedN8n, site: Website
 ) -> None:

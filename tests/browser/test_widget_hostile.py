@@ -97,6 +97,7 @@ async def test_what_is_said_is_text_whoever_says_it(
 
 
 @pytest.mark.parametrize("hostile", [texts.large, texts.repeated])
+@pytest.mark.alone
 async def test_sheer_size_does_not_stop_the_page(
     context: BrowserContext,
     server: ChatServer,

@@ -84,6 +84,7 @@ def without_time(data: str) -> str:
     return head + rest.partition("\n")[2]
 
 
+@pytest.mark.alone
 async def test_ten_thousand_messages_open_at_once_and_scroll_to_the_first(visitor: Visitor) -> None:
     await visitor.page.evaluate("(document) => chatPersistence.importData(document)", history(MANY))
     entries = await visitor.conversations()

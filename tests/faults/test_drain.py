@@ -30,6 +30,7 @@ async def until_status_is(client: ChatClient, path: str, status: int) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.alone
 async def test_the_delay_serves_all_and_tells_the_load_balancer(
     n8n: ScriptedN8n, start_server: StartServer, make_client: MakeClient
 ) -> None:
@@ -156,6 +157,7 @@ async def test_a_second_signal_hurries(n8n: ScriptedN8n, start_server: StartServ
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.alone
 async def test_without_open_replies_it_ends_at_once(
     server: ChatServer, visitor: ChatClient, number: signal.Signals
 ) -> None:

@@ -6,6 +6,8 @@ import json
 import uuid
 from typing import Self
 
+import pytest
+
 from tests.conftest import MakeClient, StartServer
 from tests.support.answers import Answer, answer_json, answer_stream, hold
 from tests.support.background import Gate, eventually
@@ -94,6 +96,7 @@ async def churn(server: ChatServer, client: ChatClient, lanes: int, rounds: int)
     await asyncio.gather(*map(chat, range(lanes)))
 
 
+@pytest.mark.alone
 async def test_hundreds_of_chats_at_once_are_answered_right_and_leave_memory_flat(
     n8n: ScriptedN8n, start_server: StartServer, make_client: MakeClient, *, long: bool
 ) -> None:
@@ -114,6 +117,7 @@ async def test_hundreds_of_chats_at_once_are_answered_right_and_leave_memory_fla
     assert metric(server, "chatcore_crashes_total") == 0
 
 
+@pytest.mark.alone
 async def test_many_open_streams_cost_little_and_all_end(
     n8n: ScriptedN8n, start_server: StartServer, make_client: MakeClient, *, long: bool
 ) -> None:

@@ -76,6 +76,7 @@ def test_head_a_byte_at_a_time_gains_no_time(raw: RawClient) -> None:
         assert raw.answer().status == 408
 
 
+@pytest.mark.alone
 def test_second_head_has_its_own_time(raw: RawClient) -> None:
     raw.get("/")
     raw.send(b"GET")

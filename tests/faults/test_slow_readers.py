@@ -65,6 +65,7 @@ def late(reply: Reply) -> float:
     return deltas[-1].at - deltas[0].at - GAP * (SMALL_PIECES - 1)
 
 
+@pytest.mark.alone
 async def test_others_are_undisturbed_by_clients_that_read_nothing(
     server: ChatServer, visitor: ChatClient, n8n: ScriptedN8n
 ) -> None:

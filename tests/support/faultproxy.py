@@ -8,6 +8,7 @@ from typing import Self
 
 from tests.support.background import BackgroundLoop
 from tests.support.n8n import LINGER_RESET
+from tests.support.ports import free_port
 
 READ_BYTES = 16384
 
@@ -30,7 +31,7 @@ class FaultProxy:
         self.corrupt: Change | None = None
         self.cut_after: int | None = None
         self.connections = 0
-        self.port = 0
+        self.port = free_port()  # ours alone also while it refuses
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.background = BackgroundLoop("fault-proxy")
@@ -64,7 +65,6 @@ class FaultProxy:
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
         for writer in tuple(self._open):

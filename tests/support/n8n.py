@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from tests.support.answers import Answer, Close, Reset, Send, Stall, Until, Wait, answer_stream
 from tests.support.background import BackgroundLoop
+from tests.support.ports import free_port
 
 PATH = "/webhook/chat"
 LINGER_RESET = struct.pack("ii", 1, 0)
@@ -63,7 +64,7 @@ class ScriptedN8n:
         self.hangups = 0
         self.faults: list[Exception] = []
         self.sent_bytes = 0
-        self.port = 0
+        self.port = free_port()  # ours alone also while it refuses
         self.background = BackgroundLoop("scripted-n8n")
         self._next: deque[Answer | Script] = deque()
         self._usual: Answer | Script = echo
@@ -122,7 +123,6 @@ class ScriptedN8n:
         self._server = await self.background.loop.create_server(
             lambda: _Peer(self), "127.0.0.1", self.port, backlog=4096, reuse_address=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _disconnect(self, *, reset: bool) -> None:
         for peer in tuple(self._peers):

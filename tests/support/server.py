@@ -14,6 +14,7 @@ from typing import Self
 
 import httpx
 
+from tests.support.client import NO_TLS
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parent.parent.parent
@@ -76,10 +77,10 @@ class ChatServer:
         values |= wanted
         return {name: value for name, value in values.items() if value is not None}
 
-    def wait_until_serving(self, seconds: float = 15.0) -> float:
+    def wait_until_serving(self, seconds: float = 60.0) -> float:
         """Wait for the first `/health/live`; gives the seconds since this call. Raises `ServerFailedError`."""
         began = time.monotonic()
-        with httpx.Client(trust_env=False, timeout=5.0) as client:
+        with httpx.Client(trust_env=False, timeout=5.0, verify=NO_TLS) as client:
             while time.monotonic() - began < seconds:
                 if self.process.poll() is not None:
                     status = self.process.returncode

@@ -300,4 +300,4 @@ async def test_any_page_may_read_the_description_and_none_the_demo_page() -> Non
 
 def test_every_file_of_the_browser_folder_is_served_or_is_for_the_type_checker() -> None:
     unknown = {path.name for path in pages.BROWSER.iterdir() if path.suffix not in {".js", ".css", ".svg"}}
-    assert {name for name in unknown if not name.endswith(".d.ts")} == {"demo.html", "package.json"}
+    assert {name for name in unknown if not name.endswith(".d.ts")} == {"admin.html", "demo.html", "package.json"}

@@ -6,13 +6,15 @@ CREATE TABLE meta (
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Every message changes a row in most of these tables, so they have as few indexes as can be: an index is a page more to
+-- write for every message, and the clean-up can do without.
+
 -- One row a session, from its first accepted message until SESSION_RETENTION_DAYS after its last.
 CREATE TABLE sessions (
     id            TEXT PRIMARY KEY,
     bot           TEXT NOT NULL,
     created_at    REAL NOT NULL,
     seen_at       REAL NOT NULL,
-    seen_day      INTEGER NOT NULL,
     origin        TEXT NOT NULL,
     page          TEXT NOT NULL,
     client        TEXT NOT NULL,
@@ -23,12 +25,9 @@ CREATE TABLE sessions (
     feedback_up   INTEGER NOT NULL DEFAULT 0,
     feedback_down INTEGER NOT NULL DEFAULT 0
 ) STRICT;
--- By the day, so that a message seldom changes the index.
-CREATE INDEX sessions_by_day ON sessions (seen_day);
 
 -- The message ids of a day: who sends one again is not answered twice. `digest` is a keyed hash of the text.
 CREATE TABLE turns (
-    number      INTEGER PRIMARY KEY,
     session_id  TEXT NOT NULL,
     message_id  TEXT NOT NULL,
     bot         TEXT NOT NULL,
@@ -36,9 +35,9 @@ CREATE TABLE turns (
     accepted_at REAL NOT NULL,
     open        INTEGER NOT NULL,
     rating      TEXT CHECK (rating IN ('up', 'down')),
-    UNIQUE (session_id, message_id)
-) STRICT;
-CREATE INDEX turns_open ON turns (number) WHERE open;
+    PRIMARY KEY (session_id, message_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX turns_open ON turns (accepted_at) WHERE open;
 
 -- Sessions whose visitor had them erased: no later write brings them back.
 CREATE TABLE erased (
@@ -53,7 +52,6 @@ CREATE TABLE limits (
     until REAL NOT NULL,
     used  INTEGER
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX limits_by_end ON limits (until);
 
 -- What happened in each hour. Holds no ids and outlives the rows above.
 CREATE TABLE hours (
