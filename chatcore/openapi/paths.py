@@ -21,6 +21,8 @@ def paths(settings: Settings) -> dict[str, Any]:
     described = {**_session_paths(), **chat_paths(), **_watch_paths(settings), **admin_paths(settings), **_page_paths()}
     if not settings.operations.demo_page:
         del described["/"]
+    if not has_admin_page(settings):
+        del described["/admin"]
     for methods in described.values():
         for operation in methods.values():
             operation.setdefault("parameters", []).append(_REQUEST_ID)
@@ -140,24 +142,21 @@ def _watch_paths(settings: Settings) -> dict[str, Any]:
 def _page_paths() -> dict[str, Any]:
     known = {"description": "The client has this content already."}
     asked = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}, "description": "Known `ETag`s."}
-    page = {
-        "operationId": "page",
-        "tags": ["pages"],
-        "summary": "The demo page",
-        "parameters": [asked],
-        "responses": {
-            "200": answer(
-                "A chat with this server.",
-                _text("text/html"),
-                "Content-Security-Policy",
-                "ETag",
-                "Vary",
-                "Cache-Control",
-            ),
-            "304": known,
-            **errors(CHECKED_ORIGIN),
-        },
-    }
+
+    def page(name: str, summary: str, shown: str) -> dict[str, Any]:
+        headers = ("Content-Security-Policy", "ETag", "Vary", "Cache-Control")
+        return {
+            "operationId": name,
+            "tags": ["pages"],
+            "summary": summary,
+            "parameters": [asked],
+            "responses": {
+                "200": answer(shown, _text("text/html"), *headers),
+                "304": known,
+                **errors(CHECKED_ORIGIN),
+            },
+        }
+
     file = {
         "operationId": "browserModule",
         "tags": ["pages"],
@@ -199,7 +198,17 @@ def _page_paths() -> dict[str, Any]:
             **errors(EVERYWHERE),
         },
     }
-    return {"/": {"get": page}, "/widget/{file}": {"get": file}, "/openapi.json": {"get": description}}
+    return {
+        "/": {"get": page("page", "The demo page", "A chat with this server.")},
+        "/admin": {"get": page("adminPage", "The operators' page", "A page without data, which asks for a token.")},
+        "/widget/{file}": {"get": file},
+        "/openapi.json": {"get": description},
+    }
+
+
+def has_admin_page(settings: Settings) -> bool:
+    """Tell whether there are figures to show and somebody who may see them."""
+    return bool(settings.operations.admin_tokens) and settings.mode != "stateless"
 
 
 def _text(media_type: str) -> dict[str, Any]:

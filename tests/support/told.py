@@ -7,19 +7,26 @@ from typing import Any
 
 import pytest
 
-from chatcore.settings import Fault, Settings, SettingsError, load
+from chatcore.settings import Fault, Mode, Settings, SettingsError, load
 
 URL = "https://n8n.example.com/webhook/chat"
 NEEDED = {"N8N_WEBHOOK_URL": URL}
 KEYS = [f"{number:02}-a-key-of-tests-that-is-long-enough" for number in range(4)]
 
 
-def read(environ: Mapping[str, str], *, demo: bool = False, env_file: Path | None = None, **overrides: str) -> Settings:
-    """Read stateless settings from `environ`."""
+def read(
+    environ: Mapping[str, str],
+    *,
+    mode: Mode = "stateless",
+    demo: bool = False,
+    env_file: Path | None = None,
+    **overrides: str,
+) -> Settings:
+    """Read settings from `environ`."""
     made = count(1)
     return load(
         environ,
-        "stateless",
+        mode,
         env_file=env_file,
         overrides=overrides,
         random_bytes=lambda size: next(made).to_bytes(size, "big"),

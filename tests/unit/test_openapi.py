@@ -57,6 +57,9 @@ def test_it_says_which_server_it_describes() -> None:
     assert described(public_url="https://chat.example.com")["servers"] == [{"url": "https://chat.example.com"}]
     assert "/" in described()["paths"]
     assert "/" not in described(demo_page=False)["paths"]
+    assert "/admin" not in described()["paths"]
+    with_figures = settings_with(mode="sqlite", operations={"admin_tokens": {"anna": "a" * 32}})
+    assert "/admin" in openapi.document(with_figures)["paths"]
     assert "security" not in described()["paths"]["/metrics"]["get"]
     assert described(metrics_token="m" * 32)["paths"]["/metrics"]["get"]["security"] == [{"metrics": []}]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from chatcore.settings import Settings
+from chatcore.settings import Mode, Settings
 from tests.support.told import NEEDED, read
 
 ROOT = Path(__file__).parent.parent.parent
+MODES: list[Mode] = ["stateless", "sqlite"]
 ROW = re.compile(r"^\| `([A-Z][A-Z0-9_]*(?:_<BOT>)?)` \| (.*?) \|(.*)$", re.MULTILINE)
 
 
@@ -25,9 +26,12 @@ class Recording(dict[str, str]):
 
 
 def asked_with(values: dict[str, str]) -> set[str]:
-    environ = Recording(values)
-    read(environ)
-    return environ.asked
+    asked: set[str] = set()
+    for mode in MODES:
+        environ = Recording(values)
+        read(environ, mode=mode)
+        asked |= environ.asked
+    return asked
 
 
 def everything_read() -> set[str]:
@@ -64,7 +68,8 @@ def test_a_documented_default_is_the_default(name: str) -> None:
     def shown(settings: Settings) -> str:
         return repr(settings)
 
-    assert shown(read({**NEEDED, name: DEFAULTS[name]})) == shown(read(NEEDED))
+    for mode in MODES:
+        assert shown(read({**NEEDED, name: DEFAULTS[name]}, mode=mode)) == shown(read(NEEDED, mode=mode))
 
 
 def test_the_example_file_holds_known_names_only() -> None:

@@ -47,8 +47,12 @@ class Lock:
                 if os.path.samestat(os.fstat(self._file), self._path.stat()):
                     break
             os.close(self._file)  # its holder ended and removed it meanwhile
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+        except OSError:  # no room
+            self.release()
+            raise
 
     def release(self) -> None:
         """Give it up; may be called twice."""
@@ -142,9 +146,33 @@ def told(path: Path) -> Iterator[None]:
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open one connection with the settings that all of ours share. Transactions are begun by hand."""
-    mode = "ro" if read_only else "rwc"
+    return _connect(path, "mode=ro" if read_only else "mode=rwc", read_only=read_only)
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a connection for one who looks at a file and goes again: nothing is left beside it, nor has to be made there.
+
+    Even to read, SQLite makes a log where there is none, and only who may write removes it again.
+    """
+    if _bytes_of(path.with_name(f"{path.name}-wal")):
+        return connect(path, read_only=True)
+    connection = _connect(path, "mode=rw", read_only=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "readonly" not in str(error) and "unable to open" not in str(error):
+            raise
+        return _connect(path, "mode=ro&immutable=1", read_only=True)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path, how: str, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{how}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -162,6 +190,13 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _bytes_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def prepare(path: Path) -> None:
@@ -188,7 +223,7 @@ def prepare(path: Path) -> None:
 
 def examine(path: Path) -> None:
     """Refuse what is not ours, not for this version, or not sound. Writes nothing. Raises `StoreFaultError`."""
-    with told(path), contextlib.closing(connect(path, read_only=True)) as connection:
+    with told(path), contextlib.closing(connect_to_read(path)) as connection:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         _refuse_strange(path, application, version)
