@@ -1,6 +1,11 @@
 # One target for each main: Python, the packages of that main's requirements, chatcore, and nothing else.
 #
 #   docker build --target stateless --tag chatcore:stateless .
+#   docker build --target sqlite --tag chatcore:sqlite .
+#
+# SQLite mode keeps its file in /data, which is a volume:
+#
+#   docker run --publish 8000:8000 --env-file chatcore.env --volume chatcore-data:/data chatcore:sqlite
 #
 # Behind a package mirror, pip's configuration is lent to the build and leaves no trace in the image:
 #
@@ -27,28 +32,55 @@ STOPSIGNAL SIGTERM
 # The port inside the container is API_PORT; a bare socket answers in a third of the time that urllib takes to load.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s --retries=3 \
     CMD ["python", "-I", "-S", "-c", "import os, socket\ns = socket.create_connection(('localhost', int(os.environ.get('API_PORT') or 8000)), 4)\ns.sendall(b'GET /health/live HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n')\nraise SystemExit(s.recv(12) != b'HTTP/1.1 200')"]
+LABEL org.opencontainers.image.description="A self-hosted chat proxy between a public website and an n8n webhook" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.vendor="chatcore contributors" \
+      org.opencontainers.image.licenses="MIT"
 
 
-# Installs and compiles; its pip and its caches stay behind.
-FROM python AS stateless-build
+# Installs and compiles what all mains share: chatcore, and the packages of stateless mode, to which the others only add.
+# Its pip and its caches stay behind.
+FROM python AS build
 COPY requirements-stateless.txt /build/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,required=false \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --no-cache-dir --only-binary :all: \
         --requirement /build/requirements-stateless.txt
-COPY main_stateless.py /app/
 COPY chatcore/ /app/chatcore/
 # Bytecode that does not look at its source's time is good wherever the image goes; the umask of whoever builds is not.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app/chatcore \
     && chmod -R u=rwX,go=rX /app /opt/venv
 
 
+FROM build AS stateless-build
+COPY --chmod=644 main_stateless.py /app/
+
+
+FROM build AS sqlite-build
+COPY requirements-sqlite.txt /build/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,required=false \
+    pip --python /opt/venv/bin/python install --no-cache-dir --only-binary :all: \
+        --requirement /build/requirements-sqlite.txt \
+    && chmod -R u=rwX,go=rX /opt/venv
+COPY --chmod=644 main_sqlite.py /app/
+
+
 FROM runtime AS stateless
-LABEL org.opencontainers.image.title="chatcore (stateless)" \
-      org.opencontainers.image.description="A self-hosted chat proxy between a public website and an n8n webhook" \
-      org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.vendor="chatcore contributors" \
-      org.opencontainers.image.licenses="MIT"
+LABEL org.opencontainers.image.title="chatcore (stateless)"
 COPY --from=stateless-build /opt/venv /opt/venv
 COPY --from=stateless-build /app /app
 ENTRYPOINT ["python", "main_stateless.py"]
+
+
+FROM runtime AS sqlite
+LABEL org.opencontainers.image.title="chatcore (sqlite)"
+# An engine gives a new named volume the owner and the mode of the folder that it covers. All in it is private: the
+# file, its log, and the secrets that are made at the first start.
+USER 0
+RUN install --directory --mode=0700 --owner=10001 --group=10001 /data
+USER 10001:10001
+ENV SQLITE_DB_PATH=/data/chat_sessions.db
+COPY --from=sqlite-build /opt/venv /opt/venv
+COPY --from=sqlite-build /app /app
+VOLUME ["/data"]
+ENTRYPOINT ["python", "main_sqlite.py"]

@@ -68,9 +68,12 @@ class Server:
     tokens: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raise `BenchError` where the server has ended."""
+        """Raise `BenchError` where the server has ended, or does less than it should: that would look quick."""
         if self.process.poll() is not None:
             raise BenchError(f"{self.peer.title} ended: {self.log.read_text('utf-8', 'replace')[-2000:]}")
+        said = _health(self.port)
+        if b'"degraded"' in said:
+            raise BenchError(f"{self.peer.title} is not well: {said.decode('utf-8', 'replace')}")
 
     async def stop(self, *, gently: bool = True) -> None:
         """End it; not gently, its open streams with it."""
@@ -149,12 +152,20 @@ async def start_upstream(core: int) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def _healthy(port: int) -> bool:
+    return _health(port).startswith(b"HTTP/1.1 200")
+
+
+def _health(port: int) -> bytes:
+    """Give what the server says of itself, nothing where it does not answer."""
+    said = b""
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as connection:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            return connection.recv(64).startswith(b"HTTP/1.1 200")
+            while piece := connection.recv(4096):
+                said += piece
     except OSError:
-        return False
+        pass
+    return said
 
 
 def _service(setting: Setting) -> dict[str, str]:

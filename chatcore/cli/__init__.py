@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatcore.cli.options import SETTINGS, parser
+from chatcore.cli.options import NAMES, SETTINGS, parser
 from chatcore.clock import SystemClock
 from chatcore.ports import StoreFaultError
 from chatcore.settings import Fault, Mode, Settings, SettingsError, load, load_sqlite
@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # what serving needs is slow to import, and a fault or --help
 EXIT_WRONG = 2
 OpenStores = Callable[[Settings, "Clock", "Observe"], "Stores"]
 
-_NAMES: Mapping[Mode, str] = {"stateless": "Stateless", "sqlite": "SQLite", "postgres": "PostgreSQL"}
 _ONE_PROCESS = (
     "{mode} mode runs in one process, so --workers {workers} is refused. It scales by more instances on more ports "
     "(--port): limits and resumption are then per instance, so route by the header X-Chat-Session."
@@ -46,7 +45,7 @@ def main(
     except SystemExit as end:  # argparse has said why
         return EXIT_WRONG if end.code else 0
     if options.workers != 1 and mode != "postgres":
-        _complain(_ONE_PROCESS.format(mode=_NAMES[mode], workers=options.workers))
+        _complain(_ONE_PROCESS.format(mode=NAMES[mode][:1].upper() + NAMES[mode][1:], workers=options.workers))
         return EXIT_WRONG
     env_file = _env_file(options.env_file, home)
     overrides = {SETTINGS[name]: value for name, value in vars(options).items() if name in SETTINGS and value}

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 
 from chatcore.cli.file_commands import FileCommands
+from chatcore.cli.options import NAMES
 from chatcore.cli.probe import Finding, ask
 from chatcore.clock import SystemClock
 from chatcore.ports import StoreFaultError
@@ -38,7 +39,7 @@ def check(settings: Settings, commands: FileCommands | None = None) -> int:
 def settled(settings: Settings) -> Finding:
     """Tell what the settings come to."""
     server, bots = settings.server, settings.upstream.bots
-    text = f"{settings.mode} mode, listens on host {server.host} port {server.port}, bots: {', '.join(bots)}."
+    text = f"{NAMES[settings.mode]} mode, listens on host {server.host} port {server.port}, bots: {', '.join(bots)}."
     return Finding("ok", "settings", text)
 
 

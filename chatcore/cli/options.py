@@ -1,7 +1,7 @@
 """The options and subcommands of the mains, as argparse reads them."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from chatcore import __version__
@@ -9,6 +9,9 @@ from chatcore.settings import Mode
 
 SETTINGS = {"host": "API_HOST", "port": "API_PORT", "log_level": "LOG_LEVEL", "db": "SQLITE_DB_PATH"}
 """Options that stand for a setting, which they override."""
+
+NAMES: Mapping[Mode, str] = {"stateless": "stateless", "sqlite": "SQLite", "postgres": "PostgreSQL"}
+"""The modes as people write them."""
 
 _UNSET = argparse.SUPPRESS
 _Add = Callable[[str, str], argparse.ArgumentParser]
@@ -18,7 +21,7 @@ def parser(mode: Mode) -> argparse.ArgumentParser:
     """Make the parser of one main."""
     top = argparse.ArgumentParser(
         prog=f"main_{mode}.py",
-        description=f"A chat proxy between a public website and an n8n webhook, in {mode} mode.",
+        description=f"A chat proxy between a public website and an n8n webhook, in {NAMES[mode]} mode.",
         epilog="All settings are environment variables, or lines of a .env file: see docs/settings.md.",
         allow_abbrev=False,
     )
@@ -29,12 +32,14 @@ def parser(mode: Mode) -> argparse.ArgumentParser:
     # The options of `top` are accepted behind a command too, where they must not undo what stands before it.
     common = argparse.ArgumentParser(add_help=False, argument_default=_UNSET)
     _common(common)
+    of_file = argparse.ArgumentParser(add_help=False, argument_default=_UNSET)
+    _env_file(of_file)
 
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+    def add(name: str, text: str, parent: argparse.ArgumentParser = of_file) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[parent], allow_abbrev=False)
 
     looked = "look at all settings, ask n8n whether it answers"
-    add("check", f"{looked}{', check the file' if mode == 'sqlite' else ''}, then end")
+    add("check", f"{looked}{', check the file' if mode == 'sqlite' else ''}, then end", common)
     if mode == "sqlite":
         _of_file(add)
     return top
@@ -59,9 +64,13 @@ def _common(to: argparse.ArgumentParser) -> None:
     to.add_argument("--host", metavar="ADDRESS", help="address to listen on, instead of API_HOST")
     to.add_argument("--port", metavar="NUMBER", help="port to listen on, instead of API_PORT; 0: any free one")
     to.add_argument("--workers", metavar="NUMBER", type=_count, help="number of processes", default=_UNSET)
-    to.add_argument("--env-file", metavar="PATH", type=Path, help="read this file, not the .env beside the main")
+    _env_file(to)
     to.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING, ERROR or CRITICAL")
     to.add_argument("--demo", action="store_true", help="no n8n needed: a stand-in answers", default=_UNSET)
+
+
+def _env_file(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--env-file", metavar="PATH", type=Path, help="read this file, not the .env beside the main")
 
 
 def _count(text: str) -> int:

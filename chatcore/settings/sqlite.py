@@ -48,6 +48,9 @@ def kept_secrets(reader: Reader, settings: SqliteSettings) -> Mapping[str, str]:
     try:
         if not path.exists():
             return {}
+    except PermissionError:  # a folder that may not be entered: who opens the database says so
+        return {}
+    try:
         kept = _parse(text_of(path))
     except OSError as error:
         _refuse(reader, path, f"leads to {path.name}, which cannot be read: {error.strerror}")

@@ -7,7 +7,8 @@ from fnmatch import fnmatch
 from chatcore import __version__
 from tests.support import sources
 
-DOCKERFILE = (sources.ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
+WRITTEN = (sources.ROOT / "Dockerfile").read_text("utf-8")
+DOCKERFILE = WRITTEN.replace("\\\n", " ")
 IGNORED = (sources.ROOT / ".dockerignore").read_text("utf-8").splitlines()
 
 
@@ -23,8 +24,16 @@ def _main_targets() -> list[str]:
     return [path.stem.removeprefix("main_") for path in sources.mains()]
 
 
-def test_there_is_a_target_for_each_main() -> None:
+def _requirements(name: str) -> set[str]:
+    """Give a file of requirements and those that it includes."""
+    included = re.findall(r"(?m)^-r (\S+)$", (sources.ROOT / name).read_text("utf-8"))
+    return {name}.union(*map(_requirements, included))
+
+
+def test_there_is_a_target_for_each_main_and_its_build_is_told() -> None:
     assert set(_main_targets()) <= set(_stages())
+    told = re.findall(r"(?m)^#   docker build --target (\w+) --tag chatcore:(\w+) \.$", WRITTEN)
+    assert told == [(target, target) for target in sorted(_main_targets(), key=WRITTEN.index)]
 
 
 def test_a_target_runs_as_a_number_and_ends_by_sigterm() -> None:
@@ -40,15 +49,38 @@ def test_a_target_runs_as_a_number_and_ends_by_sigterm() -> None:
 def test_a_target_holds_what_its_main_needs_and_no_more() -> None:
     for target in _main_targets():
         build = _stages()[f"{target}-build"]
-        copied = set(re.findall(r"(?m)^COPY (?!--from)(\S+) ", build))
-        assert copied == {f"requirements-{target}.txt", f"main_{target}.py", "chatcore/"}
+        copied = re.findall(r"(?m)^COPY (?:--chmod=644 )?(\S+) ", build)
+        assert sorted(copied) == sorted(
+            {*_requirements(f"requirements-{target}.txt"), f"main_{target}.py", "chatcore/"}
+        )
         assert not re.findall(r"(?m)^(?:COPY (?!--from)|ADD )", _stages()[target])
+        assert set(re.findall(r"(?m)^COPY --from=(\S+) ", _stages()[target])) == {f"{target}-build"}
 
 
-def test_the_label_tells_the_version() -> None:
-    versions = re.findall(r'org\.opencontainers\.image\.version="([^"]+)"', DOCKERFILE)
-    assert set(versions) == {__version__}
-    assert len(versions) == len(_main_targets())
+def test_the_packages_of_a_target_are_those_of_its_requirements() -> None:
+    for target in _main_targets():
+        installed = re.findall(r"--requirement /build/(\S+)", _stages()[f"{target}-build"])
+        assert set(installed) == _requirements(f"requirements-{target}.txt")
+        assert installed[-1] == f"requirements-{target}.txt"
+
+
+def test_the_labels_tell_the_mode_and_the_version() -> None:
+    for target in _main_targets():
+        labels = re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]+)"', _stages()[target])
+        assert len(labels) == len(dict(labels))
+        assert dict(labels).keys() == {"title", "description", "version", "vendor", "licenses"}
+        assert dict(labels)["version"] == __version__
+        assert dict(labels)["title"] == f"chatcore ({target})"
+
+
+def test_only_a_mode_with_a_file_has_a_volume_and_there_the_file_is() -> None:
+    volumes = {target: re.findall(r"(?m)^VOLUME (.+)$", _stages()[target]) for target in _main_targets()}
+    assert volumes == {"stateless": [], "sqlite": ['["/data"]']}
+    sqlite = _stages()["sqlite"]
+    assert re.findall(r"(?m)^ENV SQLITE_DB_PATH=/data/\S+$", sqlite)
+    # What is done to a folder after VOLUME is lost with some builders.
+    assert re.search(r"(?ms)^RUN install --directory --mode=0700 --owner=10001 --group=10001 /data$.*^VOLUME ", sqlite)
+    assert sqlite.rindex("USER 10001:10001\n") > sqlite.rindex("\nRUN ")
 
 
 def test_the_health_check_is_a_python_program() -> None:
@@ -73,5 +105,6 @@ def test_only_what_an_image_holds_is_sent_to_the_build() -> None:
         for path in sources.ROOT.iterdir()
         if any(rule.startswith("!") and fnmatch(path.name, rule[1:]) for rule in rules)
     }
-    assert {"chatcore", "main_stateless.py", "requirements-stateless.txt"} <= sent
+    needed = {name for target in _main_targets() for name in _requirements(f"requirements-{target}.txt")}
+    assert {"chatcore", *(f"main_{target}.py" for target in _main_targets())} | needed <= sent
     assert not [name for name in sent if not re.fullmatch(r"chatcore|main_\w+\.py|requirements[\w-]*\.txt", name)]

@@ -23,7 +23,7 @@ def back_up(source: Path, destination: Path) -> int:
     _look(source, destination)
     part = destination.with_name(f".{destination.name}.part")
     try:
-        with file.told(source), contextlib.closing(file.connect(source, read_only=True)) as connection:
+        with file.told(source), contextlib.closing(file.connect_to_read(source)) as connection:
             part.unlink(missing_ok=True)
             os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
             with file.told(part), contextlib.closing(sqlite3.connect(part, isolation_level=None)) as copy:
@@ -68,10 +68,15 @@ def _look(source: Path, destination: Path) -> None:
         raise StoreFaultError(
             f"the folder {destination.parent} does not exist", f"Make it: mkdir -p {destination.parent}"
         )
+    if destination.exists() and destination.samefile(source):
+        raise StoreFaultError(f"{destination} is the file itself", "Name another file.")
+    log = destination.with_name(f"{destination.name}-wal")
+    if log.exists():  # SQLite would take it for the copy's own
+        raise StoreFaultError(
+            f"{destination} was served, or still is: {log.name} is there", "Remove that one, or name another file."
+        )
     if not destination.exists():
         return
-    if destination.samefile(source):
-        raise StoreFaultError(f"{destination} is the file itself", "Name another file.")
     if not file.is_ours(destination):
         raise StoreFaultError(f"{destination} exists and is no backup of ours", "Remove it, or name another file.")
 

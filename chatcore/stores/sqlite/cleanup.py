@@ -105,19 +105,24 @@ class _Walk:
         self.table = table
         self._before = before
         self._at = start
+        self._ended = False
         marks = ", ".join("?" * len(start))
+        backwards = f"{key.replace(',', ' DESC,')} DESC"
         self._look = f"SELECT {key} FROM {table} WHERE ({key}) > ({marks}) ORDER BY {key} LIMIT 1 OFFSET ?"  # noqa: S608 - ours
-        self._last = f"SELECT {key} FROM {table} WHERE ({key}) > ({marks}) ORDER BY {key} DESC LIMIT 1"  # noqa: S608 - ours
+        self._last = f"SELECT {key} FROM {table} WHERE ({key}) > ({marks}) ORDER BY {backwards} LIMIT 1"  # noqa: S608 - ours
         self._delete = f"DELETE FROM {table} WHERE ({key}) > ({marks}) AND ({key}) <= ({marks}) AND {time} < ?"  # noqa: S608 - ours
 
     def step(self, connection: sqlite3.Connection) -> int | None:
         """Delete what is old among the next rows; gives how many, None where there are no more rows."""
-        end = connection.execute(self._look, (*self._at, ROWS_AT_ONCE - 1)).fetchone()
-        end = end or connection.execute(self._last, self._at).fetchone()
+        if self._ended:
+            return None
+        full = connection.execute(self._look, (*self._at, ROWS_AT_ONCE - 1)).fetchone()
+        end = full or connection.execute(self._last, self._at).fetchone()
         if end is None:
             return None
         count = connection.execute(self._delete, (*self._at, *end, self._before)).rowcount
         self._at = end
+        self._ended = full is None  # rows that come from now on are new, however many
         return count
 
 

@@ -27,7 +27,7 @@ def report(path: Path, query: Query) -> Report:
     """Add up the figures of a file, a backup or a replica, which is only read. Raises `StoreFaultError`."""
     _must_exist(path)
     file.examine(path)
-    with file.told(path), contextlib.closing(file.connect(path, read_only=True)) as connection:
+    with file.told(path), contextlib.closing(file.connect_to_read(path)) as connection:
         return read_report(connection, query)
 
 
@@ -35,12 +35,15 @@ def back_up(settings: SqliteSettings, destination: Path) -> tuple[Path, int]:
     """Copy the file to a path, or into a folder under its own name; gives where and how many bytes."""
     if destination.is_dir():
         destination = destination / settings.path.name
+    _must_exist(settings.path)
+    file.examine(settings.path)
     return destination, backup.back_up(settings.path, destination)
 
 
 def clean_up(settings: SqliteSettings, clock: Clock) -> str:
     """Delete what was kept long enough and give the space back; tells what went. Raises `StoreFaultError`."""
     _must_exist(settings.path)
+    file.look(settings.path)
     file.examine(settings.path)
     limits = cleanup.limits_of(settings, clock.now())
     sweep = cleanup.Sweep(limits)
@@ -60,7 +63,7 @@ def examine(settings: SqliteSettings) -> str:
         return f"{path} will be made."
     file.look(path)
     file.examine(path)
-    with file.told(path), contextlib.closing(file.connect(path, read_only=True)) as connection:
+    with file.told(path), contextlib.closing(file.connect_to_read(path)) as connection:
         (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if said != "ok":
             raise sqlite3.DatabaseError(said)

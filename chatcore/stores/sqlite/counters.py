@@ -5,7 +5,9 @@ visitor was told is `done` stays counted through a `kill -9`. Keys are stored as
 """
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import islice
 
 from chatcore.ports import Clock
@@ -14,6 +16,7 @@ from chatcore.stores.sqlite.entries import GONE, LimitRow
 
 KEY_BYTES = 16
 ROWS_AT_ONCE = 1_000
+_HASHES_CACHED = 4096
 LONGEST_BUCKET_SECONDS = 60.0
 """All rates are per minute, so no bucket takes longer to fill up; more would be a clock that was set back."""
 
@@ -25,7 +28,8 @@ class SqliteCounters(MemoryCounters):
         """`kept` are the limits of earlier runs."""
         super().__init__(clock, max_keys)
         self._hash_key = hash_key
-        self._changed: dict[str, None] = {}
+        self._hash = lru_cache(_HASHES_CACHED)(self._hash_of)
+        self._changed: OrderedDict[str, None] = OrderedDict()
         self._given: list[str] = []
         self._kept = {key: (until, used) for key, until, used in kept}
 
@@ -78,8 +82,9 @@ class SqliteCounters(MemoryCounters):
             self.restore_window(key, used, until)
 
     def _touched(self, key: str) -> None:
-        if len(self._changed) < self._max_keys:
-            self._changed[key] = None
+        if len(self._changed) >= 2 * self._max_keys and key not in self._changed:
+            self._changed.popitem(last=False)  # buckets and windows hold no more, so one of these is forgotten already
+        self._changed[key] = None
 
-    def _hash(self, key: str) -> bytes:
+    def _hash_of(self, key: str) -> bytes:
         return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), key=self._hash_key, digest_size=KEY_BYTES).digest()

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator
+from errno import EROFS
 from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ CHECKED_WHOLE_BYTES = 16 << 20
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100  # https://www.sqlite.org/fileformat.html#the_database_header
 _PRIVATE = 0o600
+_AS_IT_LIES = "mode=ro&immutable=1"  # without a look for a log or a lock
 _ANOTHER = "Set SQLITE_DB_PATH to a file of its own. Nothing was changed."
 _RESTORE = "Restore a backup, or set SQLITE_DB_PATH to a new file. Nothing was changed."
 
@@ -72,30 +74,39 @@ def take(path: Path) -> Lock:
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise StoreFaultError(f"the folder {folder} {problem}", f"Make it: mkdir -p {folder}")
-    try:
-        look(path)
+    look(path)
+    with _permitted(path):
         return Lock(path)
+
+
+@contextlib.contextmanager
+def _permitted(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into words for the file's owner."""
+    try:
+        yield
     except PermissionError as error:
         raise StoreFaultError(
             f"{error.filename or path} cannot be written: {error.strerror}",
             f"Let the server's user write {path} and its folder, which also holds the log and the lock.",
         ) from None
     except OSError as error:
-        raise StoreFaultError(f"{path} cannot be used: {error.strerror}", "See SQLITE_DB_PATH.") from None
+        advice = "Mount its folder so that it may be written." if error.errno == EROFS else "See SQLITE_DB_PATH."
+        raise StoreFaultError(f"{path} cannot be used: {error.strerror}", advice) from None
 
 
 def look(path: Path) -> None:
-    """Look at what is there without SQLite, which would write beside it."""
-    try:
-        kind = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(kind):
-        raise StoreFaultError(f"{path} is not a file", "Set SQLITE_DB_PATH to the path of a file.")
-    if not os.access(path, os.W_OK):
-        raise PermissionError(13, "it is read-only for this user", str(path))
-    with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
+    """Look at what is there without SQLite, which would write beside it. Raises `StoreFaultError`."""
+    with _permitted(path):
+        try:
+            kind = path.stat().st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(kind):
+            raise StoreFaultError(f"{path} is not a file", "Set SQLITE_DB_PATH to the path of a file.")
+        if not os.access(path, os.W_OK):
+            raise PermissionError(13, "it is read-only for this user", str(path))
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
     if header and not header.startswith(_MAGIC):
         raise StoreFaultError(f"{path} is not a SQLite database", _RESTORE)
     if len(header) == _HEADER_BYTES:
@@ -133,7 +144,11 @@ def told(path: Path) -> Iterator[None]:
             raise StoreFaultError(
                 f"{path} is locked by another program{f': {who}' if who else ''}", "End that program, then start again."
             ) from error
-        if "readonly" in text or "unable to open" in text:
+        if "unable to open" in text:
+            raise StoreFaultError(
+                f"{path} cannot be opened ({text})", "Let this user read it, and the server's user write its folder."
+            ) from error
+        if "readonly" in text:
             raise StoreFaultError(
                 f"{path} cannot be written ({text})", "Let the server's user write the file and its folder."
             ) from error
@@ -154,8 +169,11 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
     Even to read, SQLite makes a log where there is none, and only who may write removes it again.
     """
-    if _bytes_of(path.with_name(f"{path.name}-wal")):
+    log, may_write = path.with_name(f"{path.name}-wal"), os.access(path, os.W_OK)
+    if _bytes_of(log) or (log.exists() and not may_write):
         return connect(path, read_only=True)
+    if not may_write:
+        return _connect(path, _AS_IT_LIES, read_only=True)
     connection = _connect(path, "mode=rw", read_only=True)
     try:
         connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
@@ -163,7 +181,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         if "readonly" not in str(error) and "unable to open" not in str(error):
             raise
-        return _connect(path, "mode=ro&immutable=1", read_only=True)
+        return _connect(path, _AS_IT_LIES, read_only=True)
     except BaseException:
         connection.close()
         raise

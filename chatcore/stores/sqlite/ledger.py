@@ -23,14 +23,16 @@ NameOf = Callable[[str, int, str], str]
 _PRESENT = "SELECT json_group_array(id) FROM sessions WHERE id IN (SELECT value FROM json_each(?))"
 _ERASED = "SELECT json_group_array(session_id) FROM erased WHERE session_id IN (SELECT value FROM json_each(?))"
 _NEW_TURNS = """
-INSERT INTO turns (session_id, message_id, bot, digest, accepted_at, open, rating) VALUES {}
+INSERT INTO turns (session_id, message_id, bot, digest, accepted_at, open, rating)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET bot = excluded.bot, digest = excluded.digest, accepted_at = excluded.accepted_at,
 open = excluded.open, rating = excluded.rating
 """
 _CLOSINGS = "UPDATE turns SET open = 0 FROM (VALUES {}) WHERE session_id = column1 AND message_id = column2"
 _SESSIONS = """
 INSERT INTO sessions (id, bot, created_at, seen_at, origin, page, client,
-reply_ms, messages, replies, errors, feedback_up, feedback_down) VALUES {}
+reply_ms, messages, replies, errors, feedback_up, feedback_down)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET seen_at = max(seen_at, excluded.seen_at),
 messages = messages + excluded.messages, replies = replies + excluded.replies, errors = errors + excluded.errors,
 reply_ms = reply_ms + excluded.reply_ms, feedback_up = feedback_up + excluded.feedback_up,
@@ -42,22 +44,26 @@ errors = errors + column4, feedback_up = feedback_up + column5, feedback_down = 
 FROM (VALUES {}) WHERE id = column7
 """
 _HOURS = """
-INSERT INTO hours (hour, bot, sessions, messages, replies, errors, feedback_up, feedback_down) VALUES {}
+INSERT INTO hours (hour, bot, sessions, messages, replies, errors, feedback_up, feedback_down)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET sessions = sessions + excluded.sessions, messages = messages + excluded.messages,
 replies = replies + excluded.replies, errors = errors + excluded.errors,
 feedback_up = feedback_up + excluded.feedback_up, feedback_down = feedback_down + excluded.feedback_down
 """
 _TIMES = """
-INSERT INTO reply_times (hour, bot, bucket, count) VALUES {}
+INSERT INTO reply_times (hour, bot, bucket, count)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET count = count + excluded.count
 """
 _PLACES = {
-    table: f"INSERT INTO {table} (day, bot, name, sessions, messages) VALUES {{}} "  # noqa: S608 - texts of ours
+    table: f"INSERT INTO {table} (day, bot, name, sessions, messages) "  # noqa: S608 - texts of ours
+    "SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL "
     "ON CONFLICT DO UPDATE SET sessions = sessions + excluded.sessions, messages = messages + excluded.messages"
     for table in ("origins", "pages")
 }
 _LIMITS = """
-INSERT INTO limits (key, until, used) VALUES {}
+INSERT INTO limits (key, until, used)
+SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL
 ON CONFLICT DO UPDATE SET until = excluded.until, used = excluded.used
 """
 _LIMITS_GONE = "DELETE FROM limits WHERE key IN (VALUES {})"
@@ -146,7 +152,7 @@ class _Transaction:
         self._seen: dict[str, float] = {}
         self._turns: dict[TurnKey, list[object]] = {}
         self._closings: list[TurnKey] = []
-        self._releases: list[TurnKey] = []
+        self._releases: dict[TurnKey, None] = {}
         self._ratings: dict[TurnKey, str] = {}
         self._erasures: list[tuple[str, float]] = []
         self._sessions: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 6)
@@ -181,7 +187,7 @@ class _Transaction:
                 self._present.add(session_id)
                 begins = 1
             self._begun.setdefault(session_id, entry)
-            self._seen[session_id] = entry.at
+            self._seen[session_id] = max(entry.at, self._seen.get(session_id, 0.0))
             self._sessions[session_id][_MESSAGES] += 1
             self._turns[entry.key] = [*entry.key, entry.bot, entry.digest, entry.at, 1, None]
         hour = self._hours[_hour(entry.at), entry.bot]
@@ -198,13 +204,11 @@ class _Transaction:
         self._hours[hour, entry.bot][column] += 1
         if column == _REPLIES:
             self._times[hour, entry.bot, bucket_of(entry.duration_ms)] += 1
-        session_id = entry.key[0]
-        if session_id in self._erased:
-            return
-        counts = self._sessions[session_id]
-        counts[column] += 1
-        if column == _REPLIES:
-            counts[_REPLY_MS] += entry.duration_ms
+        if entry.key[0] in self._present:
+            counts = self._sessions[entry.key[0]]
+            counts[column] += 1
+            if column == _REPLIES:
+                counts[_REPLY_MS] += entry.duration_ms
         row = self._turns.get(entry.key)
         if row is None:
             self._closings.append(entry.key)
@@ -212,12 +216,15 @@ class _Transaction:
             row[_OPEN] = 0
 
     def _release(self, key: TurnKey) -> None:
-        if self._turns.pop(key, None) is None:
-            self._releases.append(key)
+        # The file may have a row of this key, also where one was to be written over it.
+        self._turns.pop(key, None)
+        self._releases[key] = None
 
     def _rate(self, entry: Rated) -> None:
         row = self._turns.get(entry.key)
         if row is None:
+            if entry.key in self._releases:
+                return
             found = self._connection.execute(
                 "SELECT bot, accepted_at, rating FROM turns WHERE session_id = ? AND message_id = ?", entry.key
             ).fetchone()
@@ -233,7 +240,8 @@ class _Transaction:
             if rating is not None:
                 column = _UP if rating == "up" else _DOWN
                 self._hours[_hour(at), bot][column] += change
-                self._sessions[entry.key[0]][column] += change
+                if entry.key[0] in self._present:
+                    self._sessions[entry.key[0]][column] += change
 
     def _erase(self, entry: Erased) -> None:
         session_id = entry.session_id
@@ -255,7 +263,7 @@ class _Transaction:
             rated = [(rating, *key) for key, rating in self._ratings.items()]
             many(f"UPDATE turns SET rating = ? {of_key}", rated)  # noqa: S608 - a text of ours
         if self._releases:
-            many(f"DELETE FROM turns {of_key}", self._releases)  # noqa: S608 - same
+            many(f"DELETE FROM turns {of_key}", list(self._releases))  # noqa: S608 - same
         write_rows(self._connection, _NEW_TURNS, list(self._turns.values()))
         if self._erasures:
             ids = [(session_id,) for session_id, _ in self._erasures]

@@ -9,18 +9,22 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 
-_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
-"""How many rows a statement takes: few kinds, so that they stay prepared."""
+_MOST = 64
+"""How many rows one statement takes at most."""
 
 
 def write_rows(connection: sqlite3.Connection, sql: str, rows: Sequence[Sequence[object]]) -> None:
-    """Run `sql` for all rows; in it `{}` stands for their values: `INSERT … VALUES {}`, `… IN (VALUES {})`."""
-    done = 0
-    for count in _AT_ONCE:
-        while len(rows) - done >= count:
-            some = rows[done : done + count]
-            connection.execute(_with_marks(sql, count, len(some[0])), tuple(chain.from_iterable(some)))
-            done += count
+    """Run `sql` for all rows; in it `{}` stands for their values: `… FROM (VALUES {})`, `… IN (VALUES {})`.
+
+    There are statements for 1, 2, 4 … rows, so that they stay prepared; the rest is filled up with rows of nulls, which
+    `sql` has to leave out (a comparison does).
+    """
+    for start in range(0, len(rows), _MOST):
+        some = rows[start : start + _MOST]
+        width = len(some[0])
+        count = 1 << (len(some) - 1).bit_length()
+        values = [*chain.from_iterable(some), *[None] * ((count - len(some)) * width)]
+        connection.execute(_with_marks(sql, count, width), values)
 
 
 @lru_cache(maxsize=128)

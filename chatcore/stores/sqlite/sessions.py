@@ -1,13 +1,14 @@
 """Sessions and their turns in the file: counted, never what was said."""
 
 import hashlib
+import sqlite3
 from collections.abc import Awaitable
 from functools import lru_cache
 
 from chatcore import keyed
 from chatcore.analytics import NOWHERE
 from chatcore.model import Outcome, Turn
-from chatcore.ports import Clock, ReplyRecord
+from chatcore.ports import Clock, ReplyRecord, StoreUnavailableError
 from chatcore.stores.sqlite.connection import Connection
 from chatcore.stores.sqlite.entries import Closed, Erased, Opened
 from chatcore.stores.sqlite.questions import is_erased
@@ -67,7 +68,10 @@ class SqliteSessions:
             return True
         if not self._erased.perhaps(session_id) or self.reader is None:
             return False
-        return await self.reader.run(is_erased, session_id)
+        try:
+            return await self.reader.run(is_erased, session_id)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError from error
 
 
 def digest(text: str, key: bytes) -> bytes:

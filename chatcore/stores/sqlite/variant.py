@@ -58,9 +58,12 @@ class Stores:
 
     async def open(self) -> None:
         """Connect. Raises `sqlite3.Error`."""
-        writer, keeper = await self._connect(), await self._connect()
-        await writer.run(_without_checkpoints)
-        reader = await self._connect(read_only=True)
+        try:
+            writer, keeper, reader = await self._connect(), await self._connect(), await self._connect(read_only=True)
+            await writer.run(_without_checkpoints)
+        except BaseException:
+            await self._disconnect()  # a thread that is left behind would keep the process from ending
+            raise
         self.replies.reader = self.sessions.reader = self.analytics.reader = reader
         self._writer.start(writer)
         self._upkeep.start(writer, keeper)
@@ -72,12 +75,9 @@ class Stores:
             self._loading.cancel()
             await asyncio.wait({self._loading})
         await self._writer.close()
-        writer, *others = self._connections
-        for connection in others:
-            await connection.close()
+        await self._disconnect(but=1)
         await self._upkeep.close()
-        await writer.close()
-        self._connections.clear()
+        await self._disconnect()
         self.release()
 
     def release(self) -> None:
@@ -97,6 +97,11 @@ class Stores:
             self._swept_at = now
             self.counters.sweep()
 
+    async def _disconnect(self, but: int = 0) -> None:
+        """Close all connections but the first ones."""
+        while len(self._connections) > but:
+            await self._connections.pop().close()
+
     async def _connect(self, *, read_only: bool = False) -> Connection:
         connection = await open_connection(self._path, read_only=read_only)
         self._connections.append(connection)
@@ -105,14 +110,15 @@ class Stores:
     async def _load(self, reader: Connection) -> None:
         """Learn which messages and erased sessions the file knows; until then the file is asked each time."""
         key, session_id = ("", ""), ""
-        while keys := await reader.run(questions.turns_after, key, _ROWS_AT_ONCE):
-            for key in keys:
-                self._used.add(key)
-        self._used.complete = True
-        while found := await reader.run(questions.erased_after, session_id, _ROWS_AT_ONCE):
-            for session_id in found:
-                self._erased.add(session_id)
-        self._erased.complete = True
+        with contextlib.suppress(sqlite3.Error):  # then it goes on being asked
+            while keys := await reader.run(questions.turns_after, key, _ROWS_AT_ONCE):
+                for key in keys:
+                    self._used.add(key)
+            self._used.complete = True
+            while found := await reader.run(questions.erased_after, session_id, _ROWS_AT_ONCE):
+                for session_id in found:
+                    self._erased.add(session_id)
+            self._erased.complete = True
 
 
 def open_stores(settings: Settings, clock: Clock, observe: "Observe") -> Stores:

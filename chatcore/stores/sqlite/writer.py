@@ -42,6 +42,7 @@ class Writer:
         self._observe = observe
         self._ledger = Ledger(clock)
         self._connection: Connection | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # asking for it costs a system call each time
         self._entries: list[Entry] = []
         self._opened = 0
         self._fresh: dict[TurnKey, Opened] = {}
@@ -58,8 +59,9 @@ class Writer:
         return len(self._entries)
 
     def start(self, connection: Connection) -> None:
-        """Begin to write."""
+        """Begin to write; in the loop that serves."""
         self._connection = connection
+        self._loop = asyncio.get_running_loop()
 
     def put(self, entry: Entry) -> None:
         """Add an entry; it is written soon."""
@@ -72,7 +74,7 @@ class Writer:
             self._fresh[entry.key] = entry
             if not self._timed:
                 self._timed = True
-                asyncio.get_running_loop().call_later(LAZY_SECONDS, self._late)
+                self._running().call_later(LAZY_SECONDS, self._late)
             return
         if isinstance(entry, Closed | Released):
             fresh = self._fresh.pop(entry.key, None)
@@ -91,7 +93,7 @@ class Writer:
         """Give what resolves when all entries so far are in the file; None while that is not to be expected."""
         if self.failing is not None:
             return None
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self._running().create_future()
         self._waiters.append(waiter)
         self._schedule()
         return waiter
@@ -131,13 +133,18 @@ class Writer:
                 break
         self._connection = None
         if self._entries:
-            self._observe(StoreLost(sum(isinstance(entry, Opened) for entry in self._entries)))
+            lost = sum(isinstance(entry, Opened) for entry in self._entries)
+            self._observe(StoreLost(lost))
+            self._observe(StoreChanged("not_writable", f"{lost} messages were never recorded ({self.failing})"))
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        return self._loop or asyncio.get_running_loop()
 
     def _schedule(self) -> None:
         """See to it that a transaction begins: at once where few come, a little later where many may share it."""
         if self._writing is not None or self._scheduled is not None or self._connection is None:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._running()
         early = self._begun_at + SPACING_SECONDS - self._clock.monotonic() if self._spaced else 0.0
         if early > 0:
             self._scheduled = loop.call_later(early, self._begin)
