@@ -146,11 +146,11 @@ class SessionStore(Protocol):
     to be waited for. So the store works while n8n thinks, and a mode without a store costs nothing.
     """
 
-    def open_turn(self, turn: Turn) -> Awaitable[None] | None:
+    def open_turn(self, turn: Turn) -> Awaitable[object] | None:
         """Record that `turn` was accepted."""
         ...
 
-    def close_turn(self, turn: Turn, outcome: Outcome, reply: ReplyRecord) -> Awaitable[None] | None:
+    def close_turn(self, turn: Turn, outcome: Outcome, reply: ReplyRecord) -> Awaitable[object] | None:
         """Record how the turn ended and what `reply` says. `done` leaves when that survives a crash."""
         ...
 

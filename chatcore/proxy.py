@@ -103,7 +103,7 @@ class Proxy:
         sent = failed is None or failed.sent
         return Outcome(finish_reason="error", duration_ms=duration_ms, refusal=refusal.anew(), sent=sent)
 
-    async def _save(self, turn: Turn, record: ReplyRecord, outcome: Outcome, opened: Awaitable[None] | None) -> None:
+    async def _save(self, turn: Turn, record: ReplyRecord, outcome: Outcome, opened: Awaitable[object] | None) -> None:
         if opened is not None:
             await opened
         closed = self._sessions.close_turn(turn, outcome, record)

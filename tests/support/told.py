@@ -22,7 +22,7 @@ def read(
     env_file: Path | None = None,
     **overrides: str,
 ) -> Settings:
-    """Read settings from `environ`."""
+    """Read the settings of a mode from `environ`."""
     made = count(1)
     return load(
         environ,

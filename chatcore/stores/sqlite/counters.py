@@ -32,6 +32,7 @@ class SqliteCounters(MemoryCounters):
         self._changed: OrderedDict[str, None] = OrderedDict()
         self._given: list[str] = []
         self._kept = {key: (until, used) for key, until, used in kept}
+        self._kept_looked_at = clock.now()
 
     def changed(self) -> Sequence[LimitRow]:
         """Give rows of what changed since they were given last, not all at once in a flood."""
@@ -58,8 +59,9 @@ class SqliteCounters(MemoryCounters):
 
     def sweep(self, look: int = 10_000) -> Sequence[str]:
         """Forget what holds nothing back, also in the file and of what an earlier run left."""
-        if self._kept:
-            now = self._clock.now()
+        now = self._clock.now()
+        if self._kept and now >= self._kept_looked_at + LONGEST_BUCKET_SECONDS:
+            self._kept_looked_at = now
             self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
         forgotten = super().sweep(look)
         for key in forgotten:

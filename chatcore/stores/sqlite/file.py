@@ -71,11 +71,11 @@ def take(path: Path) -> Lock:
             f"Python brings SQLite {sqlite3.sqlite_version}", "3.37 or newer is needed: use a newer Python or system."
         )
     folder = path.parent
-    if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise StoreFaultError(f"the folder {folder} {problem}", f"Make it: mkdir -p {folder}")
-    look(path)
     with _permitted(path):
+        if not folder.is_dir():
+            problem = "is not a folder" if folder.exists() else "does not exist"
+            raise StoreFaultError(f"the folder {folder} {problem}", f"Make it: mkdir -p {folder}")
+        look(path)
         return Lock(path)
 
 
@@ -125,7 +125,7 @@ def _refuse_strange(path: Path, application: int, version: int) -> None:
     if application not in {0, APPLICATION_ID}:
         raise StoreFaultError(f"{path} is the database of another program", _ANOTHER)
     newest = len(migrations())
-    if version > newest:
+    if application == APPLICATION_ID and version > newest:
         raise StoreFaultError(
             f"{path} was written by a newer chatcore: its tables have version {version}, this one knows {newest}",
             "Start the newer chatcore again, or restore a backup from before it. Nothing was changed.",
@@ -165,7 +165,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a connection for one who looks at a file and goes again: nothing is left beside it, nor has to be made there.
+    """Open a connection for one who looks at a file and goes again; nothing is left beside it.
 
     Even to read, SQLite makes a log where there is none, and only who may write removes it again.
     """

@@ -49,13 +49,15 @@ class SqliteSessions:
         )
         return None
 
-    def close_turn(self, turn: Turn, outcome: Outcome, reply: ReplyRecord) -> Awaitable[None] | None:  # noqa: ARG002 - the port's signature
+    def close_turn(self, turn: Turn, outcome: Outcome, reply: ReplyRecord) -> Awaitable[object] | None:  # noqa: ARG002 - the port's signature
         """Record how the turn ended; resolves when that is in the file."""
         self._writer.put(Closed(turn.key, turn.bot, turn.received_at, outcome.finish_reason, outcome.duration_ms))
         return self._writer.saved()
 
     async def erase(self, session_id: str) -> None:
         """Delete what is kept of the session and bury it. Raises `StoreUnavailableError` while that has to wait."""
+        if self._writer.full:
+            raise StoreUnavailableError
         self._erasing.add(session_id)
         self._erased.add(session_id)
         self._writer.put(Erased(session_id, self._clock.now()))

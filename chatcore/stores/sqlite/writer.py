@@ -47,7 +47,7 @@ class Writer:
         self._opened = 0
         self._fresh: dict[TurnKey, Opened] = {}
         self._dropped: set[TurnKey] = set()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[bool]] = []
         self._scheduled: asyncio.Handle | None = None
         self._timed = False
         self._writing: asyncio.Future[None] | None = None
@@ -57,6 +57,11 @@ class Writer:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def full(self) -> bool:
+        """Whether no more can wait for a file that cannot be written."""
+        return self.failing is not None and len(self._entries) >= 3 * MOST_WAITING
 
     def start(self, connection: Connection) -> None:
         """Begin to write; in the loop that serves."""
@@ -87,11 +92,15 @@ class Writer:
         elif isinstance(entry, Rated) and self._opened >= MOST_WAITING:
             return
         self._entries.append(entry)
-        self._schedule()
+        if self.failing is None:  # else the tick tries again
+            self._schedule()
 
-    def saved(self) -> Awaitable[None] | None:
-        """Give what resolves when all entries so far are in the file; None while that is not to be expected."""
-        if self.failing is not None:
+    def saved(self) -> Awaitable[bool] | None:
+        """Give what resolves when all entries so far are in the file; None while that is not to be expected.
+
+        Resolves to false where they were not written after all.
+        """
+        if self.failing is not None or self._connection is None:
             return None
         waiter = self._running().create_future()
         self._waiters.append(waiter)
@@ -101,9 +110,7 @@ class Writer:
     async def certainly_saved(self) -> None:
         """Wait until all entries so far are in the file. Raises `StoreUnavailableError` where that fails."""
         saved = self.saved()
-        if saved is not None:
-            await saved
-        if self.failing is not None:
+        if saved is None or not await saved:
             raise StoreUnavailableError
 
     def trouble(self) -> str | None:
@@ -157,19 +164,19 @@ class Writer:
         if self._writing is not None or self._connection is None:
             return
         entries, self._entries = self._entries[:_AT_ONCE], self._entries[_AT_ONCE:]
-        waiters: list[asyncio.Future[None]] = []
+        waiters: list[asyncio.Future[bool]] = []
         if not self._entries:
             waiters, self._waiters = self._waiters, []
         limits = self._limits()
         if not entries and not limits:
-            _resolve(waiters)
+            _resolve(waiters, written=True)
             return
         self._spaced = len(waiters) > 1
         self._begun_at = self._clock.monotonic()
         self._writing = self._connection.run(self._ledger.write, entries, limits)
         self._writing.add_done_callback(lambda writing: self._ended(writing, entries, waiters))
 
-    def _ended(self, writing: asyncio.Future[None], entries: list[Entry], waiters: list[asyncio.Future[None]]) -> None:
+    def _ended(self, writing: asyncio.Future[None], entries: list[Entry], waiters: list[asyncio.Future[bool]]) -> None:
         self._writing = None
         error = writing.exception()
         if isinstance(error, sqlite3.Error):
@@ -187,7 +194,7 @@ class Writer:
             if self.failing is not None:
                 self.failing = None
                 self._observe(StoreChanged("writable"))
-        _resolve(waiters)
+        _resolve(waiters, written=error is None)
         if self._waiters or (self._entries and self.failing is None):
             self._schedule()
 
@@ -213,7 +220,7 @@ class Writer:
         self._fresh.clear()
 
 
-def _resolve(waiters: Sequence[asyncio.Future[None]]) -> None:
+def _resolve(waiters: Sequence[asyncio.Future[bool]], *, written: bool) -> None:
     for waiter in waiters:
         if not waiter.done():
-            waiter.set_result(None)
+            waiter.set_result(written)
