@@ -90,8 +90,10 @@ class SessionRoutes:
     async def erase(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """DELETE /api/v1/session: stop its replies and forget what is kept of it."""
         caller = await self._gate.caller(visit_of(scope))
-        await self._sessions.erase(caller.session_id)
-        await self._live.erase(caller.session_id)
+        try:
+            await self._sessions.erase(caller.session_id)
+        finally:  # also where the store has to do it later
+            await self._live.erase(caller.session_id)
         self._observer(SessionHappened("erased", caller.bot))
         await respond(send, 204, b"")
 

@@ -22,6 +22,9 @@ LOG_BYTES = 4 << 20
 LONG_LOG_BYTES = 64 << 20
 """From this size on the writer itself does it, since the log never came to rest."""
 
+RETRY_SECONDS = 3600.0
+"""When a clean-up or backup that failed is tried again."""
+
 BACKUP_HOUR = 3
 """The hour, local time, from which on a day's backup is due."""
 
@@ -33,9 +36,11 @@ class Upkeep:
         self._settings = settings
         self._clock = clock
         self._observe = observe
-        self._cleaned_at = cleaned_at
-        self._looked_at = 0.0
+        self._interval = settings.cleanup_interval_hours * 3600
+        self._clean_at = cleaned_at + self._interval
         self._backed_up = ""
+        self._back_up_at = 0.0
+        self._looked_at = 0.0
         self._log = settings.path.with_name(f"{settings.path.name}-wal")
         self._task: asyncio.Task[None] | None = None
         self._writer: Connection | None = None
@@ -54,7 +59,7 @@ class Upkeep:
             self._task = asyncio.get_running_loop().create_task(self._do(chore))
 
     async def close(self) -> None:
-        """Leave off; a backup under way ends first."""
+        """Leave off, and leave one file behind."""
         writer, self._writer = self._writer, None
         if self._task is not None and not self._task.done():
             self._task.cancel()
@@ -64,21 +69,18 @@ class Upkeep:
 
     def _due(self, now: float, writer: Connection, keeper: Connection) -> Coroutine[None, None, None] | None:
         today = self._clock.now()
-        if today >= self._cleaned_at + self._settings.cleanup_interval_hours * 3600:
-            return self._clean(writer)
+        if today >= self._clean_at:
+            return self._clean(writer, keeper)
         if now < self._looked_at + LOOK_SECONDS:
             return None
         self._looked_at = now
-        size = _size(self._log)
-        if size >= LONG_LOG_BYTES:
-            return _checkpoint(writer, "TRUNCATE")
-        if size >= LOG_BYTES:
-            return _checkpoint(keeper, "PASSIVE")
+        if _size(self._log) >= LOG_BYTES:
+            return self._shorten(writer, keeper)
         folder = self._settings.backup_dir
         local = datetime.fromtimestamp(today).astimezone()
-        if folder is not None and local.hour >= BACKUP_HOUR and self._backed_up != f"{local:%Y-%m-%d}":
-            self._backed_up = f"{local:%Y-%m-%d}"
-            return self._back_up(keeper, folder, self._backed_up)
+        day = f"{local:%Y-%m-%d}"
+        if folder is not None and local.hour >= BACKUP_HOUR and day != self._backed_up and today >= self._back_up_at:
+            return self._back_up(keeper, folder, day)
         return None
 
     async def _do(self, chore: Coroutine[None, None, None]) -> None:
@@ -87,35 +89,52 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001 - a chore that fails must not end the others
             self._observe(Crashed("upkeep", error))
 
-    async def _clean(self, writer: Connection) -> None:
-        now = self._cleaned_at = self._clock.now()
+    async def _clean(self, writer: Connection, keeper: Connection) -> None:
+        now = self._clock.now()
         sweep = cleanup.Sweep(cleanup.limits_of(self._settings, now))
+        self._clean_at = now + min(self._interval, RETRY_SECONDS)
         try:
             while await writer.run(sweep.step):
-                await self._pause()
+                await self._pause(writer, keeper)
             await writer.run(cleanup.finished, now)
         except sqlite3.Error as error:
             self._observe(StoreChanged("cleanup_failed", str(error)))
         else:
+            self._clean_at = now + self._interval
             self._observe(StoreChanged("cleaned", str(sweep.cleaned)))
 
     async def _back_up(self, keeper: Connection, folder: Path, day: str) -> None:
+        self._back_up_at = self._clock.now() + RETRY_SECONDS
         try:
             done = await keeper.run(lambda _: nightly(self._settings.path, folder, day))
         except StoreFaultError as error:
             self._observe(StoreChanged("backup_failed", f"{error.problem}. {error.advice}"))
         else:
+            self._backed_up = day
             self._observe(StoreChanged("backed_up", done))
 
-    async def _pause(self) -> None:
-        """Leave the file to messages for a moment."""
+    async def _pause(self, writer: Connection, keeper: Connection) -> None:
+        """Leave the file to messages for a moment, and the log no longer than it has to be."""
+        if _size(self._log) >= LONG_LOG_BYTES // 2:
+            await self._shorten(writer, keeper)
         await asyncio.sleep(cleanup.PAUSE_SECONDS)
+
+    async def _shorten(self, writer: Connection, keeper: Connection) -> None:
+        """Fold the log into the file, so that it is written from its beginning again."""
+        very_long = _size(self._log) >= LONG_LOG_BYTES
+        with contextlib.suppress(sqlite3.Error):  # the next look tries again
+            await keeper.run(checkpoint, "PASSIVE")
+            if very_long:
+                await writer.run(checkpoint, "TRUNCATE")
 
     async def _fold(self, writer: Connection) -> None:
         """Leave one file: fold the log in. A reader may be in the way; its name is told."""
-        with contextlib.suppress(sqlite3.Error):
+        try:
             if await writer.run(checkpoint, "TRUNCATE"):
                 return
+        except sqlite3.Error as error:
+            self._observe(StoreChanged("not_writable", f"the log stays beside {self._settings.path}: {error}"))
+            return
         who = holders(self._settings.path)
         self._observe(
             StoreChanged(
@@ -124,11 +143,6 @@ class Upkeep:
                 + (f"; it is open in: {who}" if who else ""),
             )
         )
-
-
-async def _checkpoint(connection: Connection, kind: str) -> None:
-    with contextlib.suppress(sqlite3.Error):  # the next look tries again
-        await connection.run(checkpoint, kind)
 
 
 def checkpoint(connection: sqlite3.Connection, kind: str) -> bool:
