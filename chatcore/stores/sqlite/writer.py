@@ -18,7 +18,7 @@ from chatcore.stores.sqlite.ledger import Ledger
 MOST_WAITING = 20_000
 """Messages that wait in memory while the file cannot be written; some 15 MB."""
 
-LAZY_SECONDS = 0.01
+LAZY_SECONDS = 0.004
 """How long the beginning of a turn may wait for its end, so that a quick one is written once."""
 
 SPACING_SECONDS = 0.008
