@@ -21,7 +21,7 @@ def paths(settings: Settings) -> dict[str, Any]:
     described = {**_session_paths(), **chat_paths(), **_watch_paths(settings), **admin_paths(settings), **_page_paths()}
     if not settings.operations.demo_page:
         del described["/"]
-    if not has_admin_page(settings):
+    if not settings.has_admin_page:
         del described["/admin"]
     for methods in described.values():
         for operation in methods.values():
@@ -204,11 +204,6 @@ def _page_paths() -> dict[str, Any]:
         "/widget/{file}": {"get": file},
         "/openapi.json": {"get": description},
     }
-
-
-def has_admin_page(settings: Settings) -> bool:
-    """Tell whether there are figures to show and somebody who may see them."""
-    return bool(settings.operations.admin_tokens) and settings.mode != "stateless"
 
 
 def _text(media_type: str) -> dict[str, Any]:

@@ -106,8 +106,7 @@ class PageRoutes:
         self._description = _content(described, b"application/json", _CHECKED, anyone)
         # Only what strangers make up in `Host` fills it; a flood pushes out, it does not grow.
         self._pages = lru_cache(_ADDRESSES_CACHED)(self._render)
-        # Without tokens nobody could sign in, and without a store there is nothing to show.
-        self._has_admin = bool(settings.operations.admin_tokens) and settings.mode != "stateless"
+        self._has_admin = settings.has_admin_page
         words = {
             **self._fixed,
             "preloads": _preloads("admin-define.js", sources, self.version),

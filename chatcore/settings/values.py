@@ -184,3 +184,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     operations: OperationsSettings
     sqlite: SqliteSettings | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def has_admin_page(self) -> bool:
+        """Whether there are figures to show, and somebody who may see them."""
+        return bool(self.operations.admin_tokens) and self.mode != "stateless"

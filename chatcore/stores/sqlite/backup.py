@@ -64,10 +64,7 @@ def nightly(source: Path, folder: Path, day: str) -> str:
 def _look(source: Path, destination: Path) -> None:
     if not source.is_file():
         raise StoreFaultError(f"{source} does not exist", "See SQLITE_DB_PATH.")
-    if not destination.parent.is_dir():
-        raise StoreFaultError(
-            f"the folder {destination.parent} does not exist", f"Make it: mkdir -p {destination.parent}"
-        )
+    file.need_folder(destination.parent)
     if destination.exists() and destination.samefile(source):
         raise StoreFaultError(f"{destination} is the file itself", "Name another file.")
     log = destination.with_name(f"{destination.name}-wal")

@@ -58,8 +58,7 @@ def examine(settings: SqliteSettings) -> str:
     """Check the file from end to end; tells what is there. Raises `StoreFaultError`."""
     path = settings.path
     if not path.exists():
-        if not path.parent.is_dir():
-            raise StoreFaultError(f"the folder {path.parent} does not exist", f"Make it: mkdir -p {path.parent}")
+        file.need_folder(path.parent)
         return f"{path} will be made."
     file.look(path)
     file.examine(path)

@@ -70,13 +70,17 @@ def take(path: Path) -> Lock:
         raise StoreFaultError(
             f"Python brings SQLite {sqlite3.sqlite_version}", "3.37 or newer is needed: use a newer Python or system."
         )
-    folder = path.parent
     with _permitted(path):
-        if not folder.is_dir():
-            problem = "is not a folder" if folder.exists() else "does not exist"
-            raise StoreFaultError(f"the folder {folder} {problem}", f"Make it: mkdir -p {folder}")
+        need_folder(path.parent)
         look(path)
         return Lock(path)
+
+
+def need_folder(folder: Path) -> None:
+    """Refuse a folder that is not there. Raises `StoreFaultError`."""
+    if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise StoreFaultError(f"the folder {folder} {problem}", f"Make it: mkdir -p {folder}")
 
 
 @contextlib.contextmanager
@@ -170,7 +174,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     Even to read, SQLite makes a log where there is none, and only who may write removes it again.
     """
     log, may_write = path.with_name(f"{path.name}-wal"), os.access(path, os.W_OK)
-    if _bytes_of(log) or (log.exists() and not may_write):
+    if bytes_of(log) or (log.exists() and not may_write):
         return connect(path, read_only=True)
     if not may_write:
         return _connect(path, _AS_IT_LIES, read_only=True)
@@ -210,7 +214,8 @@ def _connect(path: Path, how: str, *, read_only: bool) -> sqlite3.Connection:
     return connection
 
 
-def _bytes_of(path: Path) -> int:
+def bytes_of(path: Path) -> int:
+    """Give the size of a file; 0 where there is none."""
     try:
         return path.stat().st_size
     except OSError:

@@ -13,7 +13,7 @@ from chatcore.settings import SqliteSettings
 from chatcore.stores.sqlite import cleanup
 from chatcore.stores.sqlite.backup import nightly
 from chatcore.stores.sqlite.connection import Connection
-from chatcore.stores.sqlite.file import holders
+from chatcore.stores.sqlite.file import bytes_of, holders
 
 LOOK_SECONDS = 5.0
 LOG_BYTES = 4 << 20
@@ -74,7 +74,7 @@ class Upkeep:
         if now < self._looked_at + LOOK_SECONDS:
             return None
         self._looked_at = now
-        if _size(self._log) >= LOG_BYTES:
+        if bytes_of(self._log) >= LOG_BYTES:
             return self._shorten(writer, keeper)
         folder = self._settings.backup_dir
         local = datetime.fromtimestamp(today).astimezone()
@@ -115,13 +115,13 @@ class Upkeep:
 
     async def _pause(self, writer: Connection, keeper: Connection) -> None:
         """Leave the file to messages for a moment, and the log no longer than it has to be."""
-        if _size(self._log) >= LONG_LOG_BYTES // 2:
+        if bytes_of(self._log) >= LONG_LOG_BYTES // 2:
             await self._shorten(writer, keeper)
         await asyncio.sleep(cleanup.PAUSE_SECONDS)
 
     async def _shorten(self, writer: Connection, keeper: Connection) -> None:
         """Fold the log into the file, so that it is written from its beginning again."""
-        very_long = _size(self._log) >= LONG_LOG_BYTES
+        very_long = bytes_of(self._log) >= LONG_LOG_BYTES
         with contextlib.suppress(sqlite3.Error):  # the next look tries again
             await keeper.run(checkpoint, "PASSIVE")
             if very_long:
@@ -149,10 +149,3 @@ def checkpoint(connection: sqlite3.Connection, kind: str) -> bool:
     """Fold the log into the file; false where somebody was in the way."""
     busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchone()
     return not busy
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
