@@ -1,22 +1,27 @@
 """Options and subcommands of the mains; starts the server."""
 
+import argparse
+import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from chatcore.cli.options import NAMES, SETTINGS, parser
 from chatcore.clock import SystemClock
 from chatcore.ports import StoreFaultError
-from chatcore.settings import Fault, Mode, Settings, SettingsError, load, load_sqlite
+from chatcore.settings import Fault, Mode, Settings, SettingsError, load, load_postgres, load_sqlite
 
 if TYPE_CHECKING:  # what serving needs is slow to import, and a fault or --help should not wait for it
     from chatcore.app import Stores
+    from chatcore.cli.database_commands import DatabaseCommands
     from chatcore.cli.file_commands import FileCommands
     from chatcore.happenings import Happening, Observe
     from chatcore.ports import Clock
+    from chatcore.serve.workers import Place
 
 EXIT_WRONG = 2
 OpenStores = Callable[[Settings, "Clock", "Observe"], "Stores"]
@@ -33,12 +38,12 @@ def main(
     argv: Sequence[str],
     environ: Mapping[str, str],
     home: Path,
-    commands: "FileCommands | None" = None,
+    commands: "FileCommands | DatabaseCommands | None" = None,
 ) -> int:
     """Do what `argv` (without the program's name) asks for; give the exit status: 2 where settings are wrong.
 
-    `home` is where `.env` is looked for unless `--env-file` names another; `commands` is what a mode with a file can
-    do with it.
+    `home` is where `.env` is looked for unless `--env-file` names another; `commands` is what a mode with a file
+    or databases can do with them.
     """
     try:
         options = parser(mode).parse_args(argv)
@@ -51,9 +56,7 @@ def main(
     overrides = {SETTINGS[name]: value for name, value in vars(options).items() if name in SETTINGS and value}
     try:
         if commands is not None and options.command not in {None, "check"}:
-            from chatcore.cli import file_commands  # noqa: PLC0415 - only what is asked for is loaded
-
-            return file_commands.run(options, load_sqlite(environ, env_file=env_file, overrides=overrides), commands)
+            return _command(mode, options, (environ, env_file, overrides), commands)
         settings = load(
             environ,
             mode,
@@ -69,7 +72,26 @@ def main(
         from chatcore.cli.check import check  # noqa: PLC0415 - brings an HTTP client and TLS that only it needs
 
         return check(settings, commands)
-    return _serve(settings, open_stores)
+    return _serve(settings, open_stores, options.workers)
+
+
+def _command(
+    mode: Mode,
+    options: argparse.Namespace,
+    sources: tuple[Mapping[str, str], Path | None, Mapping[str, str]],
+    commands: "FileCommands | DatabaseCommands",
+) -> int:
+    """Do what a subcommand says; a main brings the commands of its own mode."""
+    environ, env_file, overrides = sources
+    if mode == "postgres":
+        from chatcore.cli import database_commands  # noqa: PLC0415 - only what is asked for is loaded
+
+        databases = load_postgres(environ, env_file=env_file, overrides=overrides)
+        return database_commands.run(options, databases, cast("DatabaseCommands", commands))
+    from chatcore.cli import file_commands  # noqa: PLC0415 - same
+
+    file = load_sqlite(environ, env_file=env_file, overrides=overrides)
+    return file_commands.run(options, file, cast("FileCommands", commands))
 
 
 def report(error: SettingsError, program: str) -> str:
@@ -97,24 +119,44 @@ def _complain(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _serve(settings: Settings, open_stores: OpenStores) -> int:
-    """Put everything together and serve until told to stop."""
+def _serve(settings: Settings, open_stores: OpenStores, workers: int) -> int:
+    """Serve until told to stop, in this process or in several that this one starts."""
+    if workers == 1:
+        return _serve_here(settings, open_stores, None)
+    importlib.import_module("chatcore.app")  # loaded now, it is shared by all
+    from chatcore.serve import workers as several  # noqa: PLC0415 - one process needs none of it
+
+    if workers > several.MAX_WORKERS:
+        _complain(f"--workers {workers} is refused: at most {several.MAX_WORKERS} processes share an address.")
+        return EXIT_WRONG
+
+    def work(place: "Place") -> int:
+        return _serve_here(settings_of_worker(settings, place.number), open_stores, place)
+
+    return several.run(settings.server, settings.log, workers, work, SystemClock())
+
+
+def _serve_here(settings: Settings, open_stores: OpenStores, place: "Place | None") -> int:
+    """Put everything together and serve until told to stop; as one of several workers where there is a `place`."""
     from chatcore.app import Application  # noqa: PLC0415 - slow to import, see above
     from chatcore.observe import Observer, SetupSuspicious  # noqa: PLC0415 - same
     from chatcore.serve import serve  # noqa: PLC0415 - same
 
     observer, clock = Observer(settings.log), SystemClock()
-    for warning in settings.warnings:
+    tells = place is None or place.number == 1  # what is the same for all workers
+    for warning in settings.warnings if tells else ():
         observer(SetupSuspicious(warning, severe=False))
 
-    announced = _announcing(settings, observer)
-    before = None
+    announced = _announcing(settings, observer) if tells else observer
+    before: list[Callable[[], Awaitable[None]]] = []
+    if place is not None:
+        before.append(partial(place.metrics.join, place.number, observer.metrics))
     if settings.demo:
         from chatcore.demo import Demo  # noqa: PLC0415 - same
 
         standin = Demo()
         settings = before_standin(settings, standin.url)
-        before = standin.listen
+        before.append(standin.listen)
     try:
         stores = open_stores(settings, clock, observer)
     except StoreFaultError as error:
@@ -123,10 +165,19 @@ def _serve(settings: Settings, open_stores: OpenStores) -> int:
         return EXIT_WRONG
     app = Application(settings, stores, clock, observer)
     try:
-        return serve(app, settings.server, app, announced, before=before)
+        return serve(app, settings.server, app, announced, before=before, place=place)
     finally:
         stores.release()
         observer.close()
+
+
+def settings_of_worker(settings: Settings, number: int) -> Settings:
+    """Give the settings of worker `number`: from the second on each has a journal of its own, `spool.2.db`."""
+    told = settings.postgres
+    if told is None or number == 1:
+        return settings
+    own = told.spool_path.with_name(f"{told.spool_path.stem}.{number}{told.spool_path.suffix}")
+    return msgspec.structs.replace(settings, postgres=msgspec.structs.replace(told, spool_path=own))
 
 
 def before_standin(settings: Settings, url: str) -> Settings:

@@ -5,13 +5,15 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
+from chatcore.cli.database_commands import DatabaseCommands
 from chatcore.cli.file_commands import FileCommands
 from chatcore.cli.options import NAMES
 from chatcore.cli.probe import Finding, ask
 from chatcore.clock import SystemClock
 from chatcore.ports import StoreFaultError
-from chatcore.settings import BotSettings, ServerSettings, Settings, SqliteSettings
+from chatcore.settings import BotSettings, PostgresSettings, ServerSettings, Settings, SqliteSettings
 
 EXIT_FINE = 0
 EXIT_FAULT = 1
@@ -19,12 +21,17 @@ MAX_SECONDS = 10.0
 _SLACK_SECONDS = 5.0
 
 
-def check(settings: Settings, commands: FileCommands | None = None) -> int:
-    """Check what `settings` need, the file of a mode that has one too. Gives 1 where a fault was found, else 0."""
+def check(settings: Settings, commands: FileCommands | DatabaseCommands | None = None) -> int:
+    """Check what `settings` need, the file or databases of the mode too. Gives 1 where a fault was found, else 0.
+
+    `commands` are those of the mode that the settings are of.
+    """
     findings = [settled(settings)]
     findings += [Finding("warning", "settings", warning) for warning in settings.warnings]
     if settings.sqlite is not None and commands is not None:
-        findings.append(file(settings.sqlite, commands))
+        findings.append(file(settings.sqlite, cast("FileCommands", commands)))
+    if settings.postgres is not None and commands is not None:
+        findings += databases(settings.postgres, cast("DatabaseCommands", commands))
     if settings.demo:
         findings.append(Finding("ok", "n8n", "not asked: with --demo a stand-in answers in its place."))
     else:
@@ -49,6 +56,14 @@ def file(settings: SqliteSettings, commands: FileCommands) -> Finding:
         return Finding("ok", "file", commands.examine(settings))
     except StoreFaultError as error:
         return Finding("FAULT", "file", f"{error.problem}. {error.advice}")
+
+
+def databases(settings: PostgresSettings, commands: DatabaseCommands) -> list[Finding]:
+    """Look whether PostgreSQL and Redis are as serving needs them."""
+    try:
+        return [Finding(*found) for found in commands.examine(settings, SystemClock())]
+    except StoreFaultError as error:
+        return [Finding("FAULT", "database", f"{error.problem}. {error.advice}")]
 
 
 def ask_all(bots: Mapping[str, BotSettings], seconds: float, now: Callable[[], float]) -> list[Finding]:

@@ -1,17 +1,14 @@
 """The subcommands for a database file: stats, backup, cleanup. They need no n8n, and no server to be stopped."""
 
 import argparse
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from chatcore.analytics import Query, Report
-from chatcore.cli import stats
+from chatcore.cli import stats_command
 from chatcore.clock import SystemClock
-from chatcore.errors import Refusal
 from chatcore.ports import Clock, StoreFaultError
 from chatcore.settings import SqliteSettings
 
@@ -48,7 +45,7 @@ def run(options: argparse.Namespace, settings: SqliteSettings, commands: FileCom
     try:
         match options.command:
             case "stats":
-                return _stats(options, settings, commands)
+                return stats_command.show(options, lambda query: commands.report(settings.path, query))
             case "backup":
                 where, size = commands.back_up(settings, options.destination)
                 sys.stdout.write(f"{where}: {size} bytes, complete and sound.\n")
@@ -65,33 +62,3 @@ def run(options: argparse.Namespace, settings: SqliteSettings, commands: FileCom
 def told(error: StoreFaultError) -> str:
     """Tell what is wrong with a file and what to do."""
     return f"FAULT: {error.problem}.\n  what to do: {error.advice}"
-
-
-def _stats(options: argparse.Namespace, settings: SqliteSettings, commands: FileCommands) -> int:
-    try:
-        query = stats.query_of(
-            [options.bot] if options.bot else [],
-            SystemClock().now(),
-            days=options.days,
-            begin=options.begin,
-            end=options.end,
-            interval=options.interval,
-            bot=options.bot,
-        )
-    except Refusal as refusal:
-        for fault in refusal.errors or ():
-            sys.stderr.write(f"FAULT: --{fault.field} {fault.message}.\n")
-        return EXIT_WRONG
-    report = commands.report(settings.path, query)
-    if options.json:
-        sys.stdout.buffer.write(stats.as_json(report) + b"\n")
-        return EXIT_DONE
-    terminal = sys.stdout.isatty()
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    columns = shutil.get_terminal_size().columns
-    try:
-        sys.stdout.write(stats.render(report, columns, colour=terminal, unicode=unicode) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_DONE

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from chatcore.analytics import DAY_SECONDS, HOUR_SECONDS, NOWHERE, Figures, Place, Query, Report, document
+from chatcore.analytics import DAY_SECONDS, HOUR_SECONDS, NOWHERE, Cohorts, Figures, Place, Query, Report, document
 from chatcore.analytics_query import DEFAULT_DAYS, MAX_DAYS, query_from
 from chatcore.errors import INVALID_REQUEST, FieldFault, Refusal
 from chatcore.fields import Faults
@@ -106,8 +106,11 @@ class _Page:
         bots = "all bots" if query.bot is None else f"bot {self._fitting(query.bot, _WIDEST_BOT)}"
         self._line(_Span(f"by the {query.interval}, {bots}"))
         self._line()
-        for label, text in _told(report.totals):
+        for label, text in (*_told(report.totals), *_cohorts(report.cohorts)):
             self._line(_Span(_labelled(label) + text))
+        if report.cohorts is not None and any(report.cohorts.busiest_hours):
+            hours = "".join(self._bars(report.cohorts.busiest_hours))
+            self._line(_Span(f"{_labelled('by hour')}{hours}  messages from 0 to 23 h, UTC"))
         self._line()
         self._charts(report)
         for title, places in (("Origins", report.top_origins), ("Pages", report.top_pages)):
@@ -192,6 +195,18 @@ def _told(totals: Figures) -> list[tuple[str, str]]:
         ("reply time", times),
         ("feedback", f"{totals.feedback_up:,} up, {totals.feedback_down:,} down"),
     ]
+
+
+def _cohorts(cohorts: Cohorts | None) -> list[tuple[str, str]]:
+    """Give the sessions by what they did, in a mode that knows."""
+    if cohorts is None:
+        return []
+    told = [
+        ("visitors", f"{cohorts.new_sessions:,} new, {cohorts.returning_sessions:,} on a later day than their first")
+    ]
+    if cohorts.mean is not None:
+        told.append(("a session", f"{cohorts.mean:g} messages on average, p50 {cohorts.p50}, p95 {cohorts.p95}"))
+    return told
 
 
 def _labelled(label: str) -> str:

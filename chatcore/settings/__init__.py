@@ -1,7 +1,7 @@
 """Environment -> frozen `Settings`, split by consumer; every fault at once."""
 
 from chatcore.settings.faults import Fault, SettingsError
-from chatcore.settings.load import load, load_sqlite
+from chatcore.settings.load import load, load_postgres, load_sqlite
 from chatcore.settings.values import (
     BotSettings,
     ChallengeSettings,
@@ -11,6 +11,7 @@ from chatcore.settings.values import (
     LogSettings,
     Mode,
     OperationsSettings,
+    PostgresSettings,
     ReplySettings,
     ServerSettings,
     Settings,
@@ -29,6 +30,7 @@ __all__ = [
     "LogSettings",
     "Mode",
     "OperationsSettings",
+    "PostgresSettings",
     "ReplySettings",
     "ServerSettings",
     "Settings",
@@ -37,5 +39,6 @@ __all__ = [
     "TokenSettings",
     "UpstreamSettings",
     "load",
+    "load_postgres",
     "load_sqlite",
 ]

@@ -49,8 +49,8 @@ def _host(text: str) -> str:
     return host
 
 
-def _authority(scheme: str, text: str) -> str:
-    """Give `host[:port]` without the scheme's default port."""
+def authority(scheme: str, text: str) -> str:
+    """Give `host[:port]` without the scheme's default port. Raises `BadValueError`."""
     bracket = text.rfind("]")
     colon = text.find(":", bracket + 1)
     host, port = (text, "") if colon < 0 else (text[:colon], text[colon + 1 :])
@@ -64,9 +64,14 @@ def _authority(scheme: str, text: str) -> str:
     return name if colon < 0 or int(port) == _DEFAULT_PORTS.get(scheme) else f"{name}:{int(port)}"
 
 
-def _split(text: str) -> SplitResult:
+def need_uri(text: str) -> None:
+    """Refuse what holds characters that no URI may hold. Raises `BadValueError`."""
     if not text.isascii() or not _URI.fullmatch(text):
         raise BadValueError("holds characters that no address may hold; percent-encode them")
+
+
+def _split(text: str) -> SplitResult:
+    need_uri(text)
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -78,24 +83,25 @@ def _split(text: str) -> SplitResult:
     return parts
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """Give a user name or password as it was before it was percent-encoded. Raises `BadValueError`."""
     try:
-        decoded = unquote_to_bytes(text).decode()
+        plain = unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
         raise BadValueError("has a user name or password that is not percent-encoded UTF-8") from None
-    if not decoded.isprintable():
+    if not plain.isprintable():
         raise BadValueError("has a user name or password with control characters")
-    return decoded
+    return plain
 
 
 def _parse_webhook(text: str) -> WebAddress:
     parts = _split(text)
-    login, _, authority = parts.netloc.rpartition("@")
+    login, _, place = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    basic = (_decoded(user), _decoded(password))
+    basic = (decoded(user), decoded(password))
     if ":" in basic[0]:
         raise BadValueError("has a user name with a colon, which Basic auth cannot carry (RFC 7617)")
-    url = f"{parts.scheme}://{_authority(parts.scheme, authority)}{parts.path or '/'}"
+    url = f"{parts.scheme}://{authority(parts.scheme, place)}{parts.path or '/'}"
     return WebAddress(f"{url}?{parts.query}" if parts.query else url, basic if any(basic) else None)
 
 
@@ -163,10 +169,10 @@ def _origin(text: str) -> str:
         raise BadValueError("has no scheme such as https://", better=_with_scheme(text), shown=shown_url(text))
     if "@" in rest:
         raise BadValueError("holds a user name or password", shown=shown_url(text))
-    authority, slash, path = rest.partition("/")
-    wildcard = authority.startswith(_WILDCARD)
+    place, slash, path = rest.partition("/")
+    wildcard = place.startswith(_WILDCARD)
     try:
-        found = _authority(scheme, authority.removeprefix(_WILDCARD) if wildcard else authority)
+        found = authority(scheme, place.removeprefix(_WILDCARD) if wildcard else place)
     except BadValueError as error:
         raise BadValueError(error.problem, shown=shown_url(text)) from None
     if wildcard and "." not in found:

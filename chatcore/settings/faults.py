@@ -75,7 +75,12 @@ def shown_text(value: str) -> str:
 
 
 def shown_url(value: str) -> str:
-    """Show an address without what may be a password: user information, query, fragment, a port that is none."""
+    """Show an address without what may be a password: user information, query, fragment, a port that is none.
+
+    Nothing is shown of `name=value` pairs, which databases take in the place of an address, a password among them.
+    """
+    if "://" not in value and "=" in re.split(r"[?#@]", value, maxsplit=1)[0]:
+        return "***"
     head, at, rest = value.rpartition("@")
     scheme = _AUTHORITY.match(head)
     if at and scheme is not None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from chatcore.settings.faults import BadEntriesError, BadValueError, shown_text
@@ -156,6 +157,19 @@ def _parse_admins(text: str) -> dict[str, str]:
 ADMINS = Form(
     _parse_admins, "name:secret, comma separated, names of letters, digits, . _ -, each once", "", "nothing", file=True
 )
+
+
+def file_path(what: str, example: str) -> Form[Path]:
+    """Accept the path of a file, which need not exist yet; `what` says whose it is."""
+
+    def parse(text: str) -> Path:
+        if text.endswith("/") or Path(text).name in {"", ".", ".."}:
+            raise BadValueError("names a folder, not a file")
+        if text.startswith("file:") or text == ":memory:":
+            raise BadValueError("is no path of a file")
+        return Path(text)
+
+    return Form(parse, f"the path of {what}, which is made where it does not exist", example)
 
 
 def entries(text: str, parse: Callable[[str], T]) -> tuple[T, ...]:

@@ -46,13 +46,24 @@ KEY = Form(_parse_key, _EXPECTED, "", "nothing", file=True)
 
 
 def tokens(
-    reader: Reader, random_bytes: RandomBytes, kept: Mapping[str, str] | None, *, several_bots: bool, demo: bool
+    reader: Reader,
+    random_bytes: RandomBytes,
+    kept: Mapping[str, str] | None,
+    *,
+    several_bots: bool,
+    demo: bool,
+    shared: bool = False,
 ) -> TokenSettings:
-    """Read the keys that sign and verify. `kept` are those of earlier runs, None where none are kept."""
-    current = reader.take("JWT_SECRET_KEY", KEY, default=None)
-    previous = reader.take("JWT_SECRET_KEY_PREVIOUS", KEY, default=None)
+    """Read the keys that sign and verify. `kept` are those of earlier runs, None where none are kept.
+
+    With `shared` several processes use them, so that none may be made for one run, not even in a `demo`.
+    """
+    current, previous = signing(reader)
     session = reader.take("SESSION_SECRET_KEY", KEY, default=None)
     identity = reader.take("IDENTITY_SECRET_KEY", KEY, default=None)
+    for name, secret in (("JWT_SECRET_KEY", current), ("SESSION_SECRET_KEY", session)):
+        if shared and secret is None and not reader.is_faulty(name):
+            reader.refuse(name, "is not set, and all instances need the same", _EXPECTED, pasteable(name))
     if previous is not None and current is None and not reader.is_faulty("JWT_SECRET_KEY"):
         problem = "is set, but JWT_SECRET_KEY is not: there is no key that it precedes"
         reader.refuse("JWT_SECRET_KEY_PREVIOUS", problem, "the former JWT_SECRET_KEY", pasteable("JWT_SECRET_KEY"))
@@ -68,6 +79,12 @@ def tokens(
         identity_secret=identity,
         several_bots=several_bots,
     )
+
+
+def signing(reader: Reader) -> tuple[str | None, str | None]:
+    """Read the key that signs session tokens, and the one before it."""
+    current = reader.take("JWT_SECRET_KEY", KEY, default=None)
+    return current, reader.take("JWT_SECRET_KEY_PREVIOUS", KEY, default=None)
 
 
 def challenge(reader: Reader, verify_url: str | None) -> ChallengeSettings | None:
@@ -111,19 +128,21 @@ def operations(reader: Reader, *, demo_page: bool) -> OperationsSettings:
 
 def refuse_equal(
     reader: Reader,
-    signing: TokenSettings,
+    of_tokens: TokenSettings,
     checking: ChallengeSettings | None,
     operators: OperationsSettings,
     api_keys: Iterable[tuple[str, str | None]],
+    audit_key: str | None = None,
 ) -> None:
     """Refuse a secret that serves two purposes: whoever is told it for the one could then do the other.
 
     Several bots may share the key that n8n asks for.
     """
     named: list[tuple[str, str | None]] = [
-        *zip(("JWT_SECRET_KEY", "JWT_SECRET_KEY_PREVIOUS"), signing.jwt_secrets, strict=False),
-        ("SESSION_SECRET_KEY", signing.session_secret),
-        ("IDENTITY_SECRET_KEY", signing.identity_secret),
+        *zip(("JWT_SECRET_KEY", "JWT_SECRET_KEY_PREVIOUS"), of_tokens.jwt_secrets, strict=False),
+        ("SESSION_SECRET_KEY", of_tokens.session_secret),
+        ("IDENTITY_SECRET_KEY", of_tokens.identity_secret),
+        ("AUDIT_KEY", audit_key),
         ("CHALLENGE_SECRET", checking.secret if checking else None),
         ("METRICS_TOKEN", operators.metrics_token),
         *((f"ADMIN_TOKENS ({name})", secret) for name, secret in operators.admin_tokens.items()),

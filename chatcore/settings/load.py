@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from chatcore.settings import bots, keys, sqlite
+from chatcore.settings import bots, keys, postgres, sqlite
 from chatcore.settings.addresses import BIND_HOST, PUBLIC_URL, VERIFY_URL
 from chatcore.settings.faults import SettingsError
 from chatcore.settings.forms import NETWORKS, Form, choice, number, switch, whole
@@ -21,6 +21,7 @@ from chatcore.settings.values import (
     LimitSettings,
     LogSettings,
     Mode,
+    PostgresSettings,
     RandomBytes,
     ReplySettings,
     ServerSettings,
@@ -84,6 +85,24 @@ def load_sqlite(environ: Mapping[str, str], *, env_file: Path | None, overrides:
     return msgspec.structs.replace(settings, erased_days=days + 1)
 
 
+def load_postgres(
+    environ: Mapping[str, str], *, env_file: Path | None, overrides: Mapping[str, str]
+) -> PostgresSettings:
+    """Read the settings of PostgreSQL mode's stores alone, for commands that need no n8n. Raises `SettingsError`.
+
+    Keys of tokens may be missing, and Redis too.
+    """
+    reader = _reader(environ, env_file, overrides)
+    settings = postgres.read(reader, serving=False)
+    current, previous = keys.signing(reader)
+    # A former key alone is none to derive the audit log's from: it would pass for the present one.
+    secrets = tuple(secret for secret in (current, previous) if current and secret)
+    days = reader.take("SESSION_MAX_DAYS", _SESSION_MAX_DAYS, default=90.0)
+    if reader.faults:
+        raise SettingsError(reader.faults, reader.warnings)
+    return postgres.settle(settings, secrets, days)
+
+
 def _reader(environ: Mapping[str, str], env_file: Path | None, overrides: Mapping[str, str]) -> Reader:
     layers = [Layer("options", overrides), Layer("environment", environ)]
     file_layer, faults = (None, []) if env_file is None else read_env_file(env_file)
@@ -95,16 +114,23 @@ def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) 
     replies = _replies(reader)
     file = sqlite.read(reader) if mode == "sqlite" else None
     kept = None if file is None else sqlite.kept_secrets(reader, file)
-    keyed = keys.tokens(reader, random_bytes, kept, several_bots=len(all_bots) > 1, demo=demo)
+    databases = postgres.read(reader, serving=True) if mode == "postgres" else None
+    keyed = keys.tokens(
+        reader, random_bytes, kept, several_bots=len(all_bots) > 1, demo=demo, shared=databases is not None
+    )
     tokens = _lifetimes(reader, keyed)
     challenge = keys.challenge(reader, reader.take("CHALLENGE_VERIFY_URL", VERIFY_URL, default=None))
     operations = keys.operations(reader, demo_page=reader.take("DEMO_PAGE", switch(example=True), default=True))
     api_keys = [(bots.variable("N8N_API_KEY", bot.name), bot.api_key) for bot in all_bots.values()]
-    keys.refuse_equal(reader, tokens, challenge, operations, api_keys)
+    keys.refuse_equal(
+        reader, tokens, challenge, operations, api_keys, None if databases is None else databases.audit_key
+    )
+    if databases is not None and not demo:
+        postgres.warn(reader, databases)
     return Settings(
         mode=mode,
         demo=demo,
-        server=_server(reader, replies),
+        server=_server(reader, replies, 0 if databases is None else postgres.descriptors(databases)),
         log=_log(reader),
         upstream=_upstream(reader, all_bots, replies),
         tokens=tokens,
@@ -115,10 +141,11 @@ def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) 
         challenge=challenge,
         operations=operations,
         sqlite=file and sqlite.settle(file, kept or {}, tokens, reader.given),
+        postgres=databases and postgres.settle(databases, tokens.jwt_secrets, tokens.session_max_days),
     )
 
 
-def _server(reader: Reader, replies: ReplySettings) -> ServerSettings:
+def _server(reader: Reader, replies: ReplySettings, of_stores: int) -> ServerSettings:
     connections = reader.take("MAX_CONNECTIONS", whole(1, 1_000_000, 10000), default=10000)
     return ServerSettings(
         host=reader.take("API_HOST", BIND_HOST, default=ServerSettings().host),
@@ -126,7 +153,7 @@ def _server(reader: Reader, replies: ReplySettings) -> ServerSettings:
         max_connections=connections,
         shutdown_delay_seconds=reader.take("SHUTDOWN_DELAY_SECONDS", number(0, 3600, 10), default=0.0),
         shutdown_grace_seconds=reader.take("SHUTDOWN_GRACE_SECONDS", number(0, _DAY_SECONDS, 30), default=30.0),
-        descriptors_wanted=connections + replies.max_replies_in_flight + DESCRIPTORS_BESIDES,
+        descriptors_wanted=connections + replies.max_replies_in_flight + DESCRIPTORS_BESIDES + of_stores,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from chatcore.settings.faults import BadValueError, Fault, shown_path
-from chatcore.settings.forms import Form, number
+from chatcore.settings.forms import Form, file_path, number
 from chatcore.settings.keys import KEY
 from chatcore.settings.reader import Reader
 from chatcore.settings.sources import text_of
@@ -16,18 +16,13 @@ KEPT = ("JWT_SECRET_KEY", "SESSION_SECRET_KEY")
 """The secrets that may be kept, as lines `NAME=secret`."""
 
 _DEFAULT_PATH = "chat_sessions.db"
-_MOST_DAYS = 36500
+MOST_DAYS = 36500
+"""How long anything may be kept: a century."""
 
 
-def _parse_path(text: str) -> Path:
-    if text.endswith("/") or Path(text).name in {"", ".", ".."}:
-        raise BadValueError("names a folder, not a file")
-    if text.startswith("file:") or text == ":memory:":
-        raise BadValueError("is no path of a file")
-    return Path(text)
-
-
-FILE = Form(_parse_path, "the path of the database file, which is made where it does not exist", _DEFAULT_PATH)
+FILE = file_path("the database file", _DEFAULT_PATH)
+INTERVAL_HOURS = number(0.0001, 8760, 24)
+ANALYTICS_DAYS = number(0.01, MOST_DAYS, 400)
 FOLDER = Form(Path, "the path of an existing folder", "/var/backups/chatcore")
 
 
@@ -35,9 +30,9 @@ def read(reader: Reader) -> SqliteSettings:
     """Read what SQLite mode needs; `new_secrets` come with `settle`."""
     return SqliteSettings(
         path=reader.take("SQLITE_DB_PATH", FILE, default=Path(_DEFAULT_PATH)),
-        cleanup_interval_hours=reader.take("CLEANUP_INTERVAL_HOURS", number(0.0001, 8760, 24), default=24.0),
-        session_retention_days=reader.take("SESSION_RETENTION_DAYS", number(0.00001, _MOST_DAYS, 7), default=7.0),
-        analytics_retention_days=reader.take("ANALYTICS_RETENTION_DAYS", number(0.01, _MOST_DAYS, 400), default=400.0),
+        cleanup_interval_hours=reader.take("CLEANUP_INTERVAL_HOURS", INTERVAL_HOURS, default=24.0),
+        session_retention_days=reader.take("SESSION_RETENTION_DAYS", number(0.00001, MOST_DAYS, 7), default=7.0),
+        analytics_retention_days=reader.take("ANALYTICS_RETENTION_DAYS", ANALYTICS_DAYS, default=400.0),
         backup_dir=reader.take("BACKUP_DIR", FOLDER, default=None),
     )
 

@@ -167,6 +167,36 @@ class SqliteSettings(Discreet, frozen=True, kw_only=True):
         return self.path.with_name(f"{self.path.name}.secrets")
 
 
+class PostgresSettings(Discreet, frozen=True, kw_only=True):
+    """What PostgreSQL mode needs: its databases, how long it keeps what, and where turns wait while none answers.
+
+    URLs are as libpq and redis-py take them, credentials included. `admin_url` owns and migrates the schema,
+    `read_url` answers reports and exports. `prepare`: statements may be prepared (not behind a pooler of transactions).
+    `audit_key` None: derived from the first of `jwt_secrets`, which are those of `TokenSettings` and may be none for a
+    command. `redis_url` is empty where a command was not told it. `erased_days` as in `SqliteSettings`.
+    """
+
+    hidden: ClassVar[frozenset[str]] = frozenset(
+        {"url", "admin_url", "read_url", "redis_url", "audit_key", "jwt_secrets"}
+    )
+
+    url: str
+    admin_url: str
+    read_url: str
+    redis_url: str
+    pool_size: int = 10
+    prepare: bool = False
+    persist_strict: bool = False
+    spool_path: Path = Path("spool.db")
+    spool_max_bytes: int = 1073741824
+    audit_key: str | None = None
+    jwt_secrets: tuple[str, ...] = ()
+    cleanup_interval_hours: float = 24.0
+    message_retention_days: float = 365.0
+    analytics_retention_days: float = 400.0
+    erased_days: float = 91.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a main was told, checked."""
 
@@ -183,6 +213,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     challenge: ChallengeSettings | None
     operations: OperationsSettings
     sqlite: SqliteSettings | None = None
+    postgres: PostgresSettings | None = None
     warnings: tuple[str, ...] = ()
 
     @property

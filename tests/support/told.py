@@ -12,6 +12,16 @@ from chatcore.settings import Fault, Mode, Settings, SettingsError, load
 URL = "https://n8n.example.com/webhook/chat"
 NEEDED = {"N8N_WEBHOOK_URL": URL}
 KEYS = [f"{number:02}-a-key-of-tests-that-is-long-enough" for number in range(4)]
+DATABASES = {
+    "DATABASE_URL": "postgresql://app:pw@db.example.com/chat",
+    "REDIS_URL": "redis://redis.example.com:6379/0",
+}
+NEEDED_BY: Mapping[Mode, Mapping[str, str]] = {
+    "stateless": NEEDED,
+    "sqlite": NEEDED,
+    "postgres": {**NEEDED, **DATABASES, "JWT_SECRET_KEY": KEYS[0], "SESSION_SECRET_KEY": KEYS[1]},
+}
+"""What must be set at least, by mode."""
 
 
 def read(

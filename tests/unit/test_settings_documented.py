@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from chatcore.settings import Mode, Settings
-from tests.support.told import NEEDED, read
+from tests.support.told import NEEDED, NEEDED_BY, read
 
 ROOT = Path(__file__).parent.parent.parent
-MODES: list[Mode] = ["stateless", "sqlite"]
+MODES: list[Mode] = ["stateless", "sqlite", "postgres"]
 ROW = re.compile(r"^\| `([A-Z][A-Z0-9_]*(?:_<BOT>)?)` \| (.*?) \|(.*)$", re.MULTILINE)
 
 
@@ -28,7 +28,7 @@ class Recording(dict[str, str]):
 def asked_with(values: dict[str, str]) -> set[str]:
     asked: set[str] = set()
     for mode in MODES:
-        environ = Recording(values)
+        environ = Recording({**NEEDED_BY[mode], **values})
         read(environ, mode=mode)
         asked |= environ.asked
     return asked
@@ -69,7 +69,8 @@ def test_a_documented_default_is_the_default(name: str) -> None:
         return repr(settings)
 
     for mode in MODES:
-        assert shown(read({**NEEDED, name: DEFAULTS[name]}, mode=mode)) == shown(read(NEEDED, mode=mode))
+        needed = NEEDED_BY[mode]
+        assert shown(read({**needed, name: DEFAULTS[name]}, mode=mode)) == shown(read(needed, mode=mode))
 
 
 def test_the_example_file_holds_known_names_only() -> None:
@@ -83,4 +84,5 @@ def test_the_example_file_holds_known_names_only() -> None:
 def test_the_example_file_shows_what_works() -> None:
     text = (ROOT / ".env.example").read_text("utf-8")
     shown = dict(re.findall(r"^#([A-Z][A-Z0-9_]+)=(.+)$", text, re.MULTILINE))
-    read({**NEEDED, **shown})
+    for mode in MODES:
+        read({**NEEDED_BY[mode], **shown}, mode=mode)
