@@ -1,5 +1,6 @@
 """What every test may ask for: a scripted n8n, real servers, clients; how thorough property tests are."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -10,7 +11,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support import databases
 from tests.support.client import ChatClient
+from tests.support.databases import Database, PostgresServer, RedisDatabase, RedisServer
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 
@@ -36,6 +39,8 @@ SLOW_FILES = (
 
 StartServer = Callable[..., ChatServer]
 MakeClient = Callable[..., ChatClient]
+StartPostgres = Callable[..., PostgresServer]
+StartRedis = Callable[..., RedisServer]
 
 
 def pytest_configure() -> None:
@@ -123,3 +128,58 @@ async def visitor(server: ChatServer, make_client: MakeClient) -> ChatClient:
     client = make_client(server)
     await client.session()
     return client
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    """Give an empty PostgreSQL database of one's own, in a server that tests share and must leave alone."""
+    empty = databases.shared_postgres().new_database()
+    yield empty
+    empty.drop()
+
+
+@pytest.fixture(scope="module")
+def database_of_module() -> Iterator[Database]:
+    """Give a PostgreSQL database that the tests of a file share, in a server that they must leave alone."""
+    empty = databases.shared_postgres().new_database()
+    yield empty
+    empty.drop()
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisDatabase]:
+    """Give an empty Redis that the tests of a file share (`url`, `flush`); they must not stop it."""
+    given = databases.given_redis()
+    if given is not None:
+        given.flush()
+        yield given
+        return
+    with RedisServer() as server:
+        server.start()
+        yield RedisDatabase(server.url)
+
+
+@pytest.fixture
+def start_postgres() -> Iterator[StartPostgres]:
+    """Give `start(**options of PostgresServer)`, for tests that stop, kill or pause theirs; all end with the test."""
+    with contextlib.ExitStack() as servers:
+
+        def start(**options: Any) -> PostgresServer:
+            server = servers.enter_context(PostgresServer(**options))
+            server.start()
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def start_redis() -> Iterator[StartRedis]:
+    """Give `start(**options of RedisServer)`, for tests that stop, kill or pause theirs; all end with the test."""
+    with contextlib.ExitStack() as servers:
+
+        def start(**options: Any) -> RedisServer:
+            server = servers.enter_context(RedisServer(**options))
+            server.start()
+            return server
+
+        yield start
