@@ -17,7 +17,7 @@ from chatcore.stores.sqlite.connection import Connection, open_connection
 from chatcore.stores.sqlite.counters import SqliteCounters
 from chatcore.stores.sqlite.entries import KEPT_TURN_SECONDS
 from chatcore.stores.sqlite.replies import SqliteReplies
-from chatcore.stores.sqlite.seen import Seen
+from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite.sessions import SqliteSessions
 from chatcore.stores.sqlite.state import take_over
 from chatcore.stores.sqlite.writer import Writer

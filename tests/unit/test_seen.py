@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatcore.stores.sqlite.seen import Seen
+from chatcore.stores.seen import Seen
 
 KEY = st.one_of(st.text(max_size=8), st.tuples(st.text(max_size=4), st.text(max_size=4)), st.integers())
 PERIOD = 100.0

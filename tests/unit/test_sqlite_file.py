@@ -26,7 +26,7 @@ HOLD_LOCK = """
 import sys
 from pathlib import Path
 from chatcore.stores.sqlite import file
-lock = file.Lock(Path(sys.argv[1]))
+lock = file.take(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
 """

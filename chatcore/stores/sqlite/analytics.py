@@ -28,7 +28,7 @@ class SqliteAnalytics:
         except sqlite3.Error as error:
             raise StoreUnavailableError from error
 
-    async def rate(self, key: TurnKey, rating: Literal["up", "down"]) -> None:
+    async def rate(self, key: TurnKey, rating: Literal["up", "down"], comment: str | None) -> None:  # noqa: ARG002 - a text, which this mode never keeps
         """Count a rating of a message of the last day."""
         self._writer.put(Rated(key, rating))
         saved = self._writer.saved()

@@ -1,33 +1,14 @@
-"""A SQLite connection with a thread of its own that runs whole functions: many statements, one change of threads."""
+"""Opens connections to the file of SQLite mode, each with a thread of its own."""
 
-import asyncio
-import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
-import aiosqlite
-
+from chatcore.stores import sqlite_thread
 from chatcore.stores.sqlite import file
+from chatcore.stores.sqlite_thread import Connection
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-class Connection(aiosqlite.Connection):
-    """aiosqlite's connection and thread. Its own methods change threads once a statement, which costs more than it."""
-
-    def run(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> asyncio.Future[T]:
-        """Begin to run `function(connection, …)` in the thread; what it gives or raises is the future's."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tx.put_nowait((future, lambda: function(self._conn, *args, **kwargs)))
-        return future
+__all__ = ["Connection", "open_connection"]
 
 
 async def open_connection(path: Path, *, read_only: bool = False) -> Connection:
     """Connect in a thread of its own. Raises `sqlite3.Error`."""
-    connection = Connection(lambda: file.connect(path, read_only=read_only), iter_chunk_size=64)
-    _ = await connection
-    return connection
+    return await sqlite_thread.open_connection(lambda: file.connect(path, read_only=read_only))

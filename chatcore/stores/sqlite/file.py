@@ -6,11 +6,11 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from errno import EROFS
-from fcntl import LOCK_EX, LOCK_NB, flock
 from importlib import resources
 from pathlib import Path
 
 from chatcore.ports import StoreFaultError
+from chatcore.stores.file_lock import Lock
 
 APPLICATION_ID = 0x63686174
 """`chat`, in SQLite's header: what tells a file of ours from other programs' (PRAGMA application_id)."""
@@ -28,42 +28,6 @@ _ANOTHER = "Set SQLITE_DB_PATH to a file of its own. Nothing was changed."
 _RESTORE = "Restore a backup, or set SQLITE_DB_PATH to a new file. Nothing was changed."
 
 
-class Lock:
-    """The right to serve a file, held through `<db>.lock` until released; the system ends it with the process."""
-
-    def __init__(self, path: Path) -> None:
-        """Take it at once. Raises `StoreFaultError` where another server has it."""
-        self._path = path.with_name(f"{path.name}.lock")
-        while True:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
-            try:
-                flock(self._file, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(self._file, 20, 0).decode("ascii", "replace").strip()
-                os.close(self._file)
-                raise StoreFaultError(
-                    f"another server{f' (process {holder})' if holder else ''} serves {path}",
-                    "Stop that one first, or give this one a file of its own by SQLITE_DB_PATH.",
-                ) from None
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self._file), self._path.stat()):
-                    break
-            os.close(self._file)  # its holder ended and removed it meanwhile
-        try:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
-        except OSError:  # no room
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """Give it up; may be called twice."""
-        if self._file >= 0:
-            self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = -1
-
-
 def take(path: Path) -> Lock:
     """Check that `path` may be served, and take its lock. Raises `StoreFaultError`; the file stays as it is."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -73,7 +37,7 @@ def take(path: Path) -> Lock:
     with _permitted(path):
         need_folder(path.parent)
         look(path)
-        return Lock(path)
+        return Lock(path, "SQLITE_DB_PATH")
 
 
 def need_folder(folder: Path) -> None:

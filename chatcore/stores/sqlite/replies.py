@@ -7,10 +7,10 @@ from chatcore.errors import MESSAGE_ID_REUSED, REPLY_GONE, Refusal
 from chatcore.model import Turn, TurnKey
 from chatcore.ports import Clock, StoreUnavailableError
 from chatcore.stores.replies_memory import MemoryRecord, MemoryReplies
+from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite.connection import Connection
 from chatcore.stores.sqlite.entries import KEPT_TURN_SECONDS, Released
 from chatcore.stores.sqlite.questions import digest_of
-from chatcore.stores.sqlite.seen import Seen
 from chatcore.stores.sqlite.sessions import digest
 from chatcore.stores.sqlite.writer import Writer
 

@@ -1,11 +1,10 @@
 """Adds up a report from the tables of figures: SQL does the adding, few rows come out of it."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from chatcore.analytics import DAY_SECONDS, TOP_PLACES, Figures, Place, Query, Report, Slot, percentile, slots
+from chatcore.analytics import DAY_SECONDS, TOP_PLACES, Place, Query, Report, report_of
 from chatcore.stores.sqlite.busiest import busiest
 
 # Each row belongs to one bot. The primary keys begin with the time, so a range of it is all that is read.
@@ -55,23 +54,12 @@ def _report(connection: sqlite3.Connection, query: Query) -> Report:
         query.begin + number * query.step: figures
         for number, *figures in _rows(connection, "hours", query, query.begin, query.end)
     }
-    times = _reply_times(connection, query)
-    series = []
-    of_all = Counter[int]()
-    totals = [0] * 6
-    for start in slots(query):
-        figures = sums.get(start, [0] * 6)
-        of_slot = times.get(start, {})
-        totals = [total + one for total, one in zip(totals, figures, strict=True)]
-        of_all.update(of_slot)
-        series.append(Slot(start=start, **_figures(figures, of_slot)))
-    total = Figures(**_figures(totals, of_all))
-    return Report(
-        query=query,
-        totals=total,
-        series=tuple(series),
-        top_origins=_places(connection, "origins", query),
-        top_pages=_pages(connection, query, total.messages),
+    return report_of(
+        query,
+        sums,
+        _reply_times(connection, query),
+        _places(connection, "origins", query),
+        _pages(connection, query, sum(messages for _, messages, *_ in sums.values())),
     )
 
 
@@ -112,17 +100,3 @@ def _rows(
 ) -> Iterator[tuple[Any, ...]]:
     parameters = {"begin": begin, "end": end, "step": query.step, "bot": query.bot, "most": TOP_PLACES}
     return connection.execute(statement(table, query), parameters)
-
-
-def _figures(sums: list[int], times: Mapping[int, int]) -> dict[str, Any]:
-    sessions, messages, replies, errors, up, down = sums
-    return {
-        "sessions": sessions,
-        "messages": messages,
-        "replies": replies,
-        "errors": errors,
-        "reply_ms_p50": percentile(times, 0.5),
-        "reply_ms_p95": percentile(times, 0.95),
-        "feedback_up": up,
-        "feedback_down": down,
-    }

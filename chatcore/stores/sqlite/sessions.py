@@ -7,12 +7,12 @@ from functools import lru_cache
 
 from chatcore import keyed
 from chatcore.analytics import NOWHERE
-from chatcore.model import Outcome, Turn
+from chatcore.model import Actor, Outcome, Turn
 from chatcore.ports import Clock, ReplyRecord, StoreUnavailableError
+from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite.connection import Connection
 from chatcore.stores.sqlite.entries import Closed, Erased, Opened
 from chatcore.stores.sqlite.questions import is_erased
-from chatcore.stores.sqlite.seen import Seen
 from chatcore.stores.sqlite.writer import Writer
 
 DIGEST_BYTES = 16
@@ -54,7 +54,7 @@ class SqliteSessions:
         self._writer.put(Closed(turn.key, turn.bot, turn.received_at, outcome.finish_reason, outcome.duration_ms))
         return self._writer.saved()
 
-    async def erase(self, session_id: str) -> None:
+    async def erase(self, session_id: str, by: Actor) -> None:  # noqa: ARG002 - the port's signature
         """Delete what is kept of the session and bury it. Raises `StoreUnavailableError` while that has to wait."""
         if self._writer.full:
             raise StoreUnavailableError

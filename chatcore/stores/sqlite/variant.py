@@ -4,20 +4,22 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatcore import keyed
-from chatcore.ports import Clock, StoreFaultError
+from chatcore.ports import Archive, AuditTrail, Clock, Peers, StoreFaultError, Trouble
 from chatcore.settings import Settings, SqliteSettings
+from chatcore.stores.file_lock import Lock
 from chatcore.stores.replies_memory import MemoryReplies
+from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite import file, questions
 from chatcore.stores.sqlite.analytics import SqliteAnalytics
 from chatcore.stores.sqlite.connection import Connection, open_connection
 from chatcore.stores.sqlite.counters import SqliteCounters
 from chatcore.stores.sqlite.entries import KEPT_TURN_SECONDS
 from chatcore.stores.sqlite.replies import SqliteReplies
-from chatcore.stores.sqlite.seen import Seen
 from chatcore.stores.sqlite.sessions import SqliteSessions
 from chatcore.stores.sqlite.state import State, take_over
 from chatcore.stores.sqlite.upkeep import Upkeep
@@ -36,7 +38,7 @@ _PRIVATE = 0o600
 class Stores:
     """What this variant plugs in for the core's ports."""
 
-    def __init__(self, settings: Settings, lock: file.Lock, state: State, clock: Clock, observe: "Observe") -> None:
+    def __init__(self, settings: Settings, lock: Lock, state: State, clock: Clock, observe: "Observe") -> None:
         from chatcore.happenings import RepliesEvicted  # noqa: PLC0415 - brings the metrics library
 
         told = settings.sqlite or SqliteSettings(path=Path())
@@ -55,6 +57,9 @@ class Stores:
         self.replies = SqliteReplies(memory, self._writer, self._used, digest_key, clock)
         self.sessions = SqliteSessions(self._writer, self._erased, digest_key, clock)
         self.analytics = SqliteAnalytics(self._writer)
+        self.archive: Archive | None = None
+        self.audit: AuditTrail | None = None
+        self.peers: Peers | None = None
 
     async def open(self) -> None:
         """Connect. Raises `sqlite3.Error`."""
@@ -84,9 +89,10 @@ class Stores:
         """Let another server have the file."""
         self._lock.release()
 
-    def trouble(self) -> str | None:
-        """Tell what is wrong, None when all is well."""
-        return self._writer.trouble()
+    def troubles(self) -> Mapping[str, Trouble | None]:
+        """Tell what is wrong with the file."""
+        said = self._writer.trouble()
+        return {"store": None if said is None else Trouble(said)}
 
     def tick(self, now: float) -> None:
         """Let time pass."""
