@@ -4,8 +4,10 @@ import contextvars
 import logging
 import logging.handlers
 import queue
+import select
 import sys
 import time
+from collections.abc import Mapping
 from typing import IO, Any, Literal, Protocol
 
 import msgspec
@@ -50,6 +52,10 @@ class _JsonFormatter(_UtcFormatter):
         return msgspec.json.encode(line).decode()
 
 
+def _formatter(form: Literal["text", "json"]) -> logging.Formatter:
+    return _JsonFormatter() if form == "json" else _TextFormatter()
+
+
 class _BoundedQueueHandler(logging.handlers.QueueHandler):
     """Hands lines to a thread, so that a slow reader of standard error never holds the event loop."""
 
@@ -77,7 +83,7 @@ def start(
     log.setLevel(level)
     log.propagate = False
     output = logging.StreamHandler(stream or sys.stderr)
-    output.setFormatter(_JsonFormatter() if form == "json" else _TextFormatter())
+    output.setFormatter(_formatter(form))
     lines: queue.Queue[logging.LogRecord] = queue.Queue(QUEUED_LINES)
     handler = _BoundedQueueHandler(lines, dropped)
     log.handlers = [handler]
@@ -88,3 +94,20 @@ def start(
     listener = logging.handlers.QueueListener(lines, output)
     listener.start()
     return log, listener
+
+
+def write_line(
+    level: str, form: Literal["text", "json"], severity: str, text: str, members: Mapping[str, object]
+) -> None:
+    """Write one line to standard error at once, for a process that has no thread to do it.
+
+    Lost where `level` is above its severity, and where nobody reads: such a process must not wait.
+    """
+    number = logging.getLevelNamesMapping()[severity]
+    if number < logging.getLevelNamesMapping()[level]:
+        return
+    record = logging.LogRecord("chatcore", number, __file__, 0, text, None, None)
+    record.request_id, record.event, record.members = "-", "WorkerChanged", members
+    if select.select([], [sys.stderr], [], 0)[1]:
+        sys.stderr.write(_formatter(form).format(record) + "\n")
+        sys.stderr.flush()

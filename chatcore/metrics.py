@@ -1,10 +1,10 @@
 """The Prometheus families that chatcore exports, and nothing about when they change."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -91,6 +91,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.exposition: Callable[[], Awaitable[bytes]] = self._alone
         ProcessCollector(namespace="chatcore", registry=self.registry)
         self.requests = self._counter("requests", "Requests answered.", "method", "route", "status")
         self.refusals = self._counter("refusals", "Requests refused, by error code.", "code")
@@ -111,12 +112,26 @@ class Metrics:
         self.store = self._counter("store_events", "Troubles and chores of the store.", "what")
         self.store_lost = self._counter("store_lost", "Messages that could not be recorded.")
         self.store_seconds = self._histogram("store_write_seconds", "Time of one transaction of the store.")
+        self.redis = self._counter("redis_events", "Redis reached, lost, back, or found emptied.", "what")
+        self.redis_up = Gauge("chatcore_redis_up", "1 while Redis answers.", registry=None)
+        self._redis_shown = False
         self.server = self._counter("server_events", "Transport limits met, and life of the server.", "what")
         self.crashes = self._counter("crashes", "Unexpected exceptions.", "where")
         self.lines_dropped = self._counter("log_lines_dropped", "Log lines lost because nobody read them.")
         self.circuit_open = Gauge(
             "chatcore_circuit_open", "1 while no connection to n8n is attempted.", ["bot"], registry=self.registry
         )
+
+    def show_redis(self, *, up: bool) -> None:
+        """Set the gauge of Redis; programs that have no Redis show none."""
+        self.redis_up.set(up)
+        if not self._redis_shown:
+            self._redis_shown = True
+            self.registry.register(self.redis_up)
+
+    async def _alone(self) -> bytes:
+        """Give all values in Prometheus' text format; one of several workers is given what tells those of all."""
+        return generate_latest(self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counts:
         family = Counts(f"chatcore_{name}", text, labels)

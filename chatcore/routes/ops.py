@@ -2,7 +2,6 @@
 
 import hmac
 
-from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from chatcore.asgi import NO_STORE, Receive, Scope, Send, respond, respond_json, visit_of
@@ -47,5 +46,5 @@ class OpsRoutes:
                 raise Refusal(TOKEN_MISSING, "Send the metrics token as 'Authorization: Bearer <token>'.")
             if not hmac.compare_digest(given.encode(), self._metrics_token.encode()):
                 raise Refusal(TOKEN_INVALID, "The metrics token is not the right one.")
-        text = generate_latest(self._observer.metrics.registry)
+        text = await self._observer.metrics.exposition()
         await respond(send, 200, text, (b"content-type", CONTENT_TYPE_LATEST.encode()), NO_STORE)

@@ -4,11 +4,8 @@ import asyncio
 import contextlib
 import gc
 import resource
-import signal
-import socket
-import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 import uvloop
@@ -17,19 +14,21 @@ from starlette.types import ASGIApp
 from chatcore.observe import Crashed, Observe, ServerHappened
 from chatcore.ports import Lifecycle
 from chatcore.serve.connection import Connection
+from chatcore.serve.listening import BACKLOG, EXIT_CANNOT_LISTEN, address, bind, cannot_listen
 from chatcore.serve.service import Limits, Service
+from chatcore.serve.stopping import Orders, Signals, Stop
 from chatcore.settings import ServerSettings
+
+if TYPE_CHECKING:  # only several workers need it loaded
+    from chatcore.serve.workers import Place
 
 __all__ = ["EXIT_APPLICATION", "EXIT_CANNOT_LISTEN", "EXIT_STOPPED", "Before", "Limits", "run", "serve"]
 
 EXIT_STOPPED = 0  # asked to stop, and stopped
 EXIT_APPLICATION = 1  # the application could not start, or failed while it stopped
-EXIT_CANNOT_LISTEN = 2  # the address is wrong or taken
 
 Before = Callable[[], Awaitable[None]]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_BACKLOG = 2048
 _GC_THRESHOLD = 20_000
 
 
@@ -40,17 +39,19 @@ def serve(
     observe: Observe,
     *,
     limits: Limits | None = None,
-    before: Before | None = None,
+    before: Sequence[Before] = (),
+    place: "Place | None" = None,
 ) -> int:
     """Serve `app` in a loop of its own until SIGTERM or SIGINT; give the exit status.
 
-    `before` runs first in the same loop (the demo's stand-in starts there). The first signal begins the drain, a second
-    ends it at once, a third kills. 0: stopped as asked. 1: the application failed to start or to stop. 2: cannot
-    listen, with one line on standard error.
+    All of `before` run first in the same loop (the demo's stand-in starts there). The first signal begins the drain, a
+    second ends it at once, a third kills. 0: stopped as asked. 1: the application failed to start or to stop. 2: cannot
+    listen, with one line on standard error. A worker of several is given its `place`: it serves on sockets that others
+    serve on too, and obeys the process that started it instead of signals.
     """
     _raise_descriptor_limit(settings.descriptors_wanted, observe)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(app, settings, lifecycle, observe, limits=limits, before=before))
+        return runner.run(run(app, settings, lifecycle, observe, limits=limits, before=before, place=place))
 
 
 async def run(
@@ -60,20 +61,21 @@ async def run(
     observe: Observe,
     *,
     limits: Limits | None = None,
-    before: Before | None = None,
+    before: Sequence[Before] = (),
+    place: "Place | None" = None,
 ) -> int:
     """Do as `serve` in the running loop; the main thread's, since it takes the signals."""
     limits = limits or Limits()
-    signals = _Signals()
+    stop: Stop = Signals() if place is None else Orders(place.line)
     try:
-        sockets = _bind(settings.host, settings.port)
+        sockets = bind(settings.host, settings.port) if place is None else place.sockets
     except OSError as error:
-        return _cannot_listen(settings, error)
+        return cannot_listen(settings, error)
     with contextlib.ExitStack() as stack:
         for bound in sockets:
             stack.enter_context(bound)
-        if before is not None:
-            await before()
+        for first in before:
+            await first()
         service = Service(app, settings.max_connections, limits, observe)
         server = _uvicorn(service, limits)
         try:
@@ -82,51 +84,32 @@ async def run(
             return EXIT_APPLICATION
         except OSError as error:
             await server.lifespan.shutdown()
-            return _cannot_listen(settings, error)
+            return cannot_listen(settings, error)
         service.watch()
         _settle_memory()
-        observe(ServerHappened("listening", _address(settings.host, sockets[0].getsockname()[1])))
-        settled = await _drain(signals, settings, lifecycle, service)
+        observe(ServerHappened("listening", address(settings.host, sockets[0])))
+        stop.serving()
+        settled = await _drain(stop, settings, lifecycle, service)
         service.stop_watching()
         await server.shutdown(sockets)
     observe(ServerHappened("stopped"))
     return EXIT_STOPPED if settled and not server.lifespan.should_exit else EXIT_APPLICATION
 
 
-class _Signals:
-    """The requests to stop that came: the first drains, the second hurries, the third is the kernel's to answer."""
-
-    def __init__(self) -> None:
-        self.first = asyncio.Event()
-        self.second = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            self._loop.add_signal_handler(number, self._received)
-
-    def _received(self) -> None:
-        if not self.first.is_set():
-            self.first.set()
-            return
-        self.second.set()
-        for number in _SIGNALS:
-            self._loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-
-async def _drain(signals: _Signals, settings: ServerSettings, lifecycle: Lifecycle, service: Service) -> bool:
+async def _drain(stop: Stop, settings: ServerSettings, lifecycle: Lifecycle, service: Service) -> bool:
     """Wait for the first signal, then let the application end its work; the door stays open. False: it failed to."""
-    await signals.first.wait()
+    await stop.first.wait()
     observe = service.observe
     service.draining = True
     lifecycle.begin_drain()
     observe(ServerHappened("drain_begun"))
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(signals.second.wait(), settings.shutdown_delay_seconds)
+        await asyncio.wait_for(stop.second.wait(), settings.shutdown_delay_seconds)
     lifecycle.refuse_new()
     observe(ServerHappened("new_refused"))
-    hurry = asyncio.ensure_future(signals.second.wait())
+    hurry = asyncio.ensure_future(stop.second.wait())
     try:
-        if not hurry.done() and not signals.second.is_set():
+        if not hurry.done() and not stop.second.is_set():
             patient = asyncio.ensure_future(lifecycle.settle(settings.shutdown_grace_seconds))
             await asyncio.wait({patient, hurry}, return_when=asyncio.FIRST_COMPLETED)
             if patient.done():
@@ -155,7 +138,7 @@ def _uvicorn(service: Service, limits: Limits) -> uvicorn.Server:
         ws="none",
         interface="asgi3",
         lifespan="on",
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=limits.flush_seconds,
         workers=1,
         forwarded_allow_ips="",
@@ -172,36 +155,6 @@ def _uvicorn(service: Service, limits: Limits) -> uvicorn.Server:
     service.connections = cast("set[Connection]", server.server_state.connections)
     service.tasks = server.server_state.tasks
     return server
-
-
-def _bind(host: str, port: int) -> list[socket.socket]:
-    """Take `port` on all addresses of `host`; for port 0 all take the one that the first was given."""
-    sockets: list[socket.socket] = []
-    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(infos):
-            bound = socket.socket(family, kind, protocol)
-            sockets.append(bound)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            actual = port or sockets[0].getsockname()[1]
-            bound.bind((address[0], actual, *address[2:]))
-    except OSError:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
-
-
-def _cannot_listen(settings: ServerSettings, error: OSError) -> int:
-    reason = error.strerror or str(error)
-    sys.stderr.write(f"Cannot listen on host {settings.host!r}, port {settings.port}: {reason}.\n")
-    return EXIT_CANNOT_LISTEN
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _settle_memory() -> None:

@@ -238,7 +238,7 @@ def main() -> int:
         say(what="before")
 
     app = App(life, startup=options.get("startup", "works"))
-    return serve(app, settings, life, observe, limits=limits, before=before)
+    return serve(app, settings, life, observe, limits=limits, before=[before])
 
 
 if __name__ == "__main__":
