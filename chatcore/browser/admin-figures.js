@@ -1,27 +1,7 @@
 // Figures on the operators' page, without a page: the answer read and checked, numbers told, axes and outlines of plots.
+import { list, number, record, text, time } from "./admin-read.js";
 /** @import * as A from "./admin-types.js" */
 
-/** @param {unknown} value @returns {Record<string, unknown>} */
-const record = (value) => {
-  if (typeof value !== "object" || value === null) throw new TypeError("no object");
-  return /** @type {Record<string, unknown>} */ (value);
-};
-/** @param {unknown} value */
-const number = (value) => {
-  if (typeof value !== "number" || !(value >= 0 && value <= Number.MAX_SAFE_INTEGER)) throw new TypeError("no number");
-  return value;
-};
-/** @param {unknown} value */
-const time = (value) => {
-  const moment = typeof value === "string" ? Date.parse(value) : NaN;
-  if (Number.isNaN(moment)) throw new TypeError("no time");
-  return moment;
-};
-/** @param {unknown} value @returns {unknown[]} */
-const list = (value) => {
-  if (!Array.isArray(value)) throw new TypeError("no list");
-  return value;
-};
 /** @param {unknown} value @returns {A.Figures} */
 const figures = (value) => {
   const given = record(value);
@@ -40,9 +20,27 @@ const figures = (value) => {
 /** @param {unknown} value @param {string} name @returns {A.Place[]} */
 const places = (value, name) => list(value).map((one) => {
   const given = record(one);
-  if (typeof given[name] !== "string") throw new TypeError("no name");
-  return { name: given[name], sessions: number(given.sessions), messages: number(given.messages) };
+  return { name: text(given[name]), sessions: number(given.sessions), messages: number(given.messages) };
 });
+
+/** @param {unknown} value @returns {A.Cohorts} */
+const cohorts = (value) => {
+  const given = record(value);
+  const each = record(given.messages_per_session);
+  const orNull = (/** @type {unknown} */ one) => (one === null ? null : number(one));
+  // By hours of the day; where they are told by hours of the week, the days are added up.
+  const hours = new Array(24).fill(0);
+  for (const [index, one] of list(given.busiest_hours).entries()) hours[index % 24] += number(one);
+  return {
+    returning: number(given.returning_sessions),
+    fresh: number(given.new_sessions),
+    mean: orNull(each.mean),
+    half: orNull(each.p50),
+    most: orNull(each.p95),
+    counts: list(each.counts).map((one) => ({ messages: text(record(one).messages), sessions: number(record(one).sessions) })),
+    hours,
+  };
+};
 
 /** Read the server's answer; throws TypeError where it is another's. @param {unknown} value @returns {A.Report} */
 export const readReport = (value) => {
@@ -57,6 +55,7 @@ export const readReport = (value) => {
     series: list(given.series).map((slot) => ({ start: time(record(slot).start), ...figures(slot) })),
     origins: places(given.top_origins, "origin"),
     pages: places(given.top_pages, "page"),
+    cohorts: given.cohorts === undefined ? null : cohorts(given.cohorts),
   };
 };
 

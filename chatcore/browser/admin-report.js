@@ -1,11 +1,11 @@
 // What is above and below the plots: totals as figures, and the origins and pages that chats come from.
-import { count, duration, ratio, share, visible } from "./admin-figures.js";
+import { count, duration, ratio, share } from "./admin-figures.js";
+import { bar, named } from "./admin-nodes.js";
 import { make } from "./widget-nodes.js";
 /** @import * as A from "./admin-types.js" */
 
 const NONE = "–";
 const ROWS = 10;
-const LONG_NAME = 80;
 const OTHER = "(other)";
 
 /** @param {number | null} value */
@@ -45,29 +45,6 @@ export const createTotals = () => {
   };
 };
 
-/** A name from outside: it is only text, and where it is very long, it is shortened until somebody asks. @param {string} name */
-const named = (name) => {
-  if (name === "") return make("em", {}, "(none)");
-  if (name === OTHER) return make("em", {}, OTHER);
-  name = visible(name);
-  if (name.length <= LONG_NAME) return make("bdi", { dir: "ltr" }, name);
-  // By characters, so that none is cut in half.
-  const start = [...name.slice(0, 2 * LONG_NAME)].slice(0, LONG_NAME).join("");
-  return make("details", { class: "long" }, make("summary", {},
-    make("bdi", { class: "start", dir: "ltr" }, `${start}…`), make("bdi", { class: "whole", dir: "ltr" }, name)));
-};
-
-/** How long a row's bar is, drawn behind its name. @param {number} part @param {number} whole */
-const bar = (part, whole) => {
-  const [svg, rect] = ["svg", "rect"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
-  svg.setAttribute("class", "share");
-  svg.setAttribute("aria-hidden", "true");
-  rect.setAttribute("width", `${whole ? Math.round((part / whole) * 1000) / 10 : 0}%`);
-  rect.setAttribute("height", "100%");
-  svg.append(rect);
-  return svg;
-};
-
 /**
  * A table of places, the busiest first.
  * @param {{id: string, title: string, column: string, none: string}} texts
@@ -92,7 +69,7 @@ export const createPlaces = ({ id, title, column, none }) => {
   const fill = () => {
     const busiest = Math.max(...places.map(({ messages }) => messages), 0);
     body.replaceChildren(...places.slice(0, most).map(({ name, sessions, messages }) => make("tr", {},
-      make("th", { scope: "row" }, bar(messages, busiest), named(name)),
+      make("th", { scope: "row" }, bar(messages, busiest), name === OTHER ? make("em", {}, OTHER) : named(name)),
       make("td", {}, count(sessions)), make("td", {}, count(messages)))));
     more.hidden = places.length <= most;
     more.textContent = `Show all ${count(places.length)}`;

@@ -36,6 +36,21 @@ export interface Report {
   series: Slot[];
   origins: Place[];
   pages: Place[];
+  /** Null in a mode that does not know its visitors again. */
+  cohorts: Cohorts | null;
+}
+
+/** Who came back, how long conversations are, and when people write. Null where there was nothing. */
+export interface Cohorts {
+  returning: number;
+  fresh: number;
+  /** Messages of a session: on average, of half the sessions at most, of 95 in a hundred at most. */
+  mean: number | null;
+  half: number | null;
+  most: number | null;
+  counts: { messages: string; sessions: number }[];
+  /** Messages by the hour of the UTC day, 24 of them. */
+  hours: number[];
 }
 
 /** What is asked for: epoch milliseconds, half-open, both on bounds of the interval. `bot` empty: all. */
@@ -55,8 +70,157 @@ export interface Choice {
   bot: string;
 }
 
-/** What came of a call: figures, or a sentence. `token` "wrong": it is to be forgotten. */
-export type Answer = { report: Report } | { said: string; token: "wrong" | "unknown" };
+/** What is said where a call fails. */
+export interface Texts {
+  /** This mode has nothing like it. */
+  none: string;
+  /** The database does not answer. */
+  unavailable: string;
+  /** There is no such thing. */
+  unknown?: string;
+}
+
+/** One call below `api/v1/admin/`. Empty parameters are left out. `read` throws where the answer is not the contract's. */
+export interface Request<T> {
+  method?: "GET" | "DELETE";
+  path: string;
+  parameters?: Record<string, string>;
+  read(document: unknown): T;
+  texts: Texts;
+}
+
+/** Why a call failed. "token": it is to be forgotten; "not stored": this mode never has an answer; "question": it is wrong. */
+export interface Refused {
+  said: string;
+  why: "token" | "not stored" | "question" | "other";
+}
+
+/** What came of a call. */
+export type Answer<T> = { found: T } | Refused;
+
+/** How views ask: with the operator's token. A token that is wrong ends what is shown. */
+export type Ask = <T>(request: Request<T>, signal: AbortSignal) => Promise<Answer<T>>;
+
+/** What an address of the page shows. */
+export type Address =
+  | { view: "figures" }
+  | { view: "conversations"; filter: Filter }
+  | { view: "session"; id: string }
+  | { view: "audit" };
+
+/** Which conversations are looked for, as it is typed. `from` and `to` are UTC days, both included. */
+export interface Filter {
+  q: string;
+  origin: string;
+  bot: string;
+  from: string;
+  to: string;
+}
+
+/** One of the page's views. It is hidden when it is made. */
+export interface View {
+  element: HTMLElement;
+  title: string;
+  /** Where the focus goes when an operator comes to the view, and when one has signed in. */
+  heading: HTMLElement;
+  entry: HTMLElement;
+  /** Show what the address says; `from` is the view that was shown before. Resolves when it is shown, or said why not. */
+  open(address: Address, from: string): Promise<void>;
+  /** End calls that are under way. */
+  leave(): void;
+  /** Forget what was shown; and what was typed, where the operator leaves. */
+  forget(isLeaving: boolean): void;
+}
+
+/** What views are given by the page. */
+export interface Host {
+  ask: Ask;
+  /** Whether the server has several bots. */
+  hasBots: boolean;
+}
+
+/** A conversation in a list; times in epoch milliseconds. All texts come from outside. */
+export interface Conversation {
+  id: string;
+  bot: string;
+  origin: string;
+  page: string;
+  began: number;
+  seen: number;
+  messages: number;
+  errors: number;
+  up: number;
+  down: number;
+  user: string | null;
+  excerpt: string | null;
+}
+
+/** One message of a transcript. */
+export interface Said {
+  isVisitor: boolean;
+  text: string;
+  at: number;
+  finish: string | null;
+  fault: string | null;
+  took: number | null;
+  rating: string | null;
+  comment: string | null;
+}
+
+/** One entry of the audit log. */
+export interface Entry {
+  number: number;
+  at: number;
+  actor: string;
+  action: string;
+  session: string | null;
+  address: string;
+  detail: [string, string][];
+}
+
+/** Part of a list, and the mark that leads to more of it; empty at its end. */
+export interface Part<T> {
+  all: T[];
+  before: string;
+  truncated: boolean;
+}
+
+/** The view of conversations, and what the view of one needs of it. */
+export interface Conversations extends View {
+  /** What the list knows of a conversation. */
+  find(id: string): Conversation | undefined;
+  /** The address of the list as it was shown last. */
+  address(): string;
+  /** The list is no longer true: it is asked for anew when it is shown next, and this is said then. */
+  refresh(said: string): void;
+}
+
+/** A list that grows page by page. */
+export interface Pages<T> {
+  /** What is said of the list, read out. */
+  status: HTMLElement;
+  list: HTMLElement;
+  more: HTMLButtonElement;
+  /** How many are shown. */
+  count(): number;
+  clear(): void;
+  /** End the call that is under way; what is shown stays. */
+  leave(): void;
+  /** Show the first page. `give` makes the request for the page behind a mark, "" for the first; `prefix` is said too. */
+  load(give: (before: string) => Request<Part<T>>, prefix?: string): Promise<void>;
+}
+
+export type CreatePages = <T>(setup: {
+  ask: Ask;
+  /** One node of the list; a new one is focused where it holds no link, so it needs a tabindex. */
+  item(one: T): HTMLElement;
+  /** The sentence about the list. */
+  tell(shown: number, hasMore: boolean, truncated: boolean): string;
+  label: string;
+  more: string;
+  /** Further pages come before those that are shown. */
+  isUpward?: boolean;
+}) => Pages<T>;
 
 /** A tick of the time axis, at a point of the series. */
 export interface TimeTick {

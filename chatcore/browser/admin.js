@@ -1,12 +1,11 @@
-// The operators' page: asks for the token, keeps it in this tab, and shows the figures of the time that was chosen.
-import { askFigures } from "./admin-api.js";
-import { createPlot, PLOTS } from "./admin-plots.js";
-import { createPlaces, createTotals } from "./admin-report.js";
-import { DAY, dayOf, intervals, MOST_HOURS_DAYS, queryOf, timeTexts, zone } from "./admin-times.js";
+// The operators' page: asks for the token, keeps it in this tab, and shows the view that the address names.
+import { readAddress, writeAddress } from "./admin-addresses.js";
+import { ask as askServer } from "./admin-api.js";
+import { createBoard } from "./admin-board.js";
+import { find } from "./admin-nodes.js";
 /** @import * as A from "./admin-types.js" */
 
 const KEY = "chatcore-admin-token";
-const TYPING = 500; // milliseconds without a key
 
 /** The token: in `sessionStorage`, or in memory alone where a browser has none. */
 const createKeeper = () => {
@@ -31,13 +30,6 @@ const createKeeper = () => {
   };
 };
 
-/** @template {HTMLElement} T @param {string} id @param {new () => T} kind */
-const find = (id, kind) => {
-  const found = document.getElementById(id);
-  if (!(found instanceof kind)) throw new TypeError(`the page has no ${id}`);
-  return found;
-};
-
 /** Bring the page to life. */
 export const startAdminPage = () => {
   const keeper = createKeeper();
@@ -46,177 +38,128 @@ export const startAdminPage = () => {
   const enter = find("enter", HTMLButtonElement);
   const fault = find("token-fault", HTMLElement);
   const leave = find("sign-out", HTMLButtonElement);
-  const board = find("board", HTMLElement);
-  const controls = find("controls", HTMLFormElement);
-  const range = find("range", HTMLSelectElement);
-  const interval = find("interval", HTMLSelectElement);
-  const days = find("days", HTMLElement);
-  const first = find("first", HTMLInputElement);
-  const last = find("last", HTMLInputElement);
-  const bot = find("bot", HTMLInputElement);
-  const status = find("status", HTMLElement);
-  const view = find("view", HTMLElement);
+  const inside = find("inside", HTMLElement);
+  const tabs = find("views", HTMLElement);
+  const broken = find("broken", HTMLElement);
 
-  const totals = createTotals();
-  const plots = PLOTS.map(createPlot);
-  const origins = createPlaces({ id: "origins", title: "Top origins", column: "Website", none: "No websites in this time yet" });
-  const pages = createPlaces({ id: "pages", title: "Top pages", column: "Page", none: "No pages in this time yet" });
-  find("totals", HTMLElement).append(totals.element);
-  find("plots", HTMLElement).append(...plots.map(({ element }) => element));
-  find("places", HTMLElement).append(origins.element, pages.element);
+  let token = keeper.get();
+  /** Whether this server keeps messages. Asking for them to find out would leave a trace in its audit log. */
+  let hasArchive = tabs.dataset.mode === "postgres";
+  let isIn = false;
+  /** @type {{view?: A.View, name: string}} */
+  let current = { name: "" };
 
-  let call = new AbortController();
-  /** The interval that was chosen last, whether or not the time allows it. @type {A.Interval} */
-  let wanted = "day";
-  /** What the view shows, so that figures of another time never stay under a fault. */
-  let seen = "";
-  let typing = 0;
-
-  /** @param {string} text */
-  const say = (text, isFault = false) => {
-    status.textContent = text;
-    status.classList.toggle("fault", isFault);
-  };
-  /** @param {A.Report | null} report */
-  const show = (report) => {
-    const now = Date.now();
-    totals.show(report?.totals ?? null);
-    for (const plot of plots) {
-      if (report) plot.show(report, now);
-      else plot.clear();
-    }
-    origins.show(report?.origins ?? null);
-    pages.show(report?.pages ?? null);
-  };
   /** @param {string} said */
   const refuse = (said) => {
     fault.textContent = said;
     field.setAttribute("aria-invalid", String(Boolean(said)));
   };
+  const comeIn = () => {
+    keeper.set(token);
+    field.value = "";
+    isIn = true;
+    signIn.hidden = true;
+    inside.hidden = leave.hidden = false;
+    tabs.hidden = !hasArchive;
+  };
   /** Ask for a token. @param {string} said */
-  const askToken = (said) => {
-    call.abort();
-    clearTimeout(typing);
+  const askToken = (said, isLeaving = false) => {
     keeper.set("");
-    board.hidden = leave.hidden = true;
+    token = "";
+    isIn = false;
+    for (const view of Object.values(views)) {
+      view.leave();
+      view.forget(isLeaving);
+    }
+    inside.hidden = leave.hidden = tabs.hidden = true;
     signIn.hidden = false;
-    field.value = seen = "";
-    // What was chosen goes too: the next to sign in may be another.
-    controls.reset();
-    wanted = "day";
-    start();
+    field.value = "";
     refuse(said);
     field.focus();
   };
-
-  /** @returns {A.Choice} */
-  const choice = () => ({
-    range: /** @type {A.Range} */ (range.value), interval: wanted, first: first.value, last: last.value, bot: bot.value,
-  });
-  /** Offer what the server tells of this time. */
-  const offer = () => {
-    const chosen = choice();
-    const allowed = intervals(chosen);
-    for (const option of interval.options) {
-      option.disabled = !allowed.includes(/** @type {A.Interval} */ (option.value));
-      if (option.value === "hour") option.text = option.disabled ? `Hour (${MOST_HOURS_DAYS} days at most)` : "Hour";
-    }
-    interval.value = allowed.includes(wanted) ? wanted : allowed[0];
-    first.max = last.max = dayOf(Date.now());
-    days.hidden = chosen.range !== "custom";
+  /** A mode that keeps no messages has no views of them. */
+  const giveUpArchive = () => {
+    hasArchive = false;
+    tabs.hidden = true;
+    history.replaceState(null, "", writeAddress({ view: "figures" }));
+    void show();
   };
-  /** As it is before anything was chosen. */
-  const start = () => {
-    const now = Date.now();
-    last.value = dayOf(now);
-    first.value = dayOf(now - 6 * DAY);
-    offer();
-    show(null);
-  };
-  /** @param {A.Report} report @param {A.Query} query */
-  const sentence = ({ from, to }, query) => {
-    const time = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit", second: "2-digit" }).format();
-    const bounds = timeTexts(query.interval).span(from, to);
-    const clock = query.interval === "day" ? "days are UTC days" : `your time zone, ${zone()}`;
-    return `${bounds} (${clock})${query.bot ? `, bot ${query.bot}` : ""}. Updated at ${time}.`;
+  /** @type {A.Ask} */
+  const ask = async (request, signal) => {
+    const answer = await askServer(token, request, signal);
+    if (signal.aborted) return answer;
+    // Who is told that a question is wrong has been let in.
+    if ("found" in answer || answer.why === "question") comeIn();
+    else if (answer.why === "token") askToken(answer.said);
+    else if (answer.why === "not stored" && current.name !== "figures") giveUpArchive();
+    else if (!isIn) refuse(answer.said);
+    return answer;
   };
 
-  /** Tell what came of a call. @param {A.Answer} answer @param {A.Query} query @param {string} token */
-  const tell = (answer, query, token) => {
-    const asked = JSON.stringify([range.value, query.interval, first.value, last.value, query.bot]);
-    if ("report" in answer) {
-      keeper.set(token);
-      field.value = "";
-      enterBoard();
-      show(answer.report);
-      say(sentence(answer.report, query));
-      seen = asked;
-    } else if (answer.token === "wrong") {
-      askToken(answer.said);
-    } else if (board.hidden) {
-      refuse(answer.said);
-    } else {
-      if (seen !== asked) show(null);
-      say(seen === asked ? `${answer.said} These are the figures from before.` : answer.said, true);
-      if (seen !== asked) seen = "";
+  /** @type {A.Host} */
+  const host = { ask, hasBots: !find("bots", HTMLElement).hidden };
+  /** @type {Record<string, A.View>} */
+  const views = { figures: createBoard(host) };
+
+  /** The view of a name; those of the archive come with the first that is asked for. @param {string} name */
+  const viewOf = async (name) => {
+    if (!(name in views)) {
+      const { createArchive } = await import("./admin-archive.js");
+      const archive = await createArchive(host);
+      if (!(name in views)) {
+        Object.assign(views, archive);
+        for (const one of ["conversations", "session", "audit"]) inside.append(views[one].element);
+      }
     }
+    return views[name];
   };
-  /** Fetch what was chosen, and show it. A later call ends this one. @param {string} token */
-  const load = async (token) => {
-    call.abort();
-    call = new AbortController();
-    const { signal } = call;
-    const query = queryOf(choice(), Date.now());
-    if ("said" in query) {
-      seen = "";
-      show(null);
-      return say(query.said, true);
-    }
-    view.setAttribute("aria-busy", "true");
-    // What is said of the figures that are still there stays, and keeps its room.
-    if (!seen) say("Loading…");
+  /** Show what the address says. */
+  const show = async () => {
+    /** @type {A.Address} */
+    const address = hasArchive ? readAddress(location.hash) : { view: "figures" };
+    const { view: before, name: from } = current;
+    current = { name: address.view };
+    const mine = current;
+    before?.leave();
     try {
-      const answer = await askFigures(token, query, signal);
-      if (!signal.aborted) tell(answer, query, token);
+      mine.view = await viewOf(address.view);
+      broken.hidden = true;
     } catch {
-      // Another call has taken its place.
-    } finally {
-      if (!signal.aborted) view.setAttribute("aria-busy", "false");
+      broken.hidden = false;
     }
-    return undefined;
-  };
-  const reload = () => void load(keeper.get());
-  const enterBoard = () => {
-    signIn.hidden = true;
-    board.hidden = leave.hidden = false;
+    if (current !== mine || !mine.view) return;
+    const { view } = mine;
+    for (const one of Object.values(views)) one.element.hidden = one !== view;
+    document.title = `chatcore: ${view.title}`;
+    const tab = address.view === "session" ? "conversations" : address.view;
+    for (const link of tabs.querySelectorAll("a")) {
+      if (link.hash === `#${tab}`) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    if (isIn && from && from !== address.view) view.heading.focus();
+    await view.open(address, from);
   };
 
   signIn.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const token = field.value.trim();
+    token = field.value.trim();
     if (!token) return refuse("Enter a token.");
     enter.disabled = true;
     refuse("");
-    await load(token);
+    current = { ...current, name: "" };
+    await show();
     enter.disabled = false;
-    return (signIn.hidden ? range : field).focus();
+    return (isIn ? current.view?.entry : field)?.focus();
   });
-  leave.addEventListener("click", () => askToken(""));
-  controls.addEventListener("submit", (event) => {
-    event.preventDefault();
-    reload();
+  leave.addEventListener("click", () => {
+    history.replaceState(null, "", location.pathname + location.search);
+    askToken("", true);
   });
-  interval.addEventListener("change", () => (wanted = /** @type {A.Interval} */ (interval.value)));
-  controls.addEventListener("change", ({ target }) => {
-    offer();
-    clearTimeout(typing);
-    // While a date is typed, it is many dates.
-    if (target === first || target === last) typing = window.setTimeout(reload, TYPING);
-    else reload();
+  window.addEventListener("hashchange", () => {
+    if (token) void show();
   });
 
-  if (!keeper.get()) return askToken("");
-  start();
-  enterBoard();
-  return reload();
+  if (!token) return askToken("");
+  comeIn();
+  return void show();
 };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import fc from "fast-check";
-import { askFigures, refusal } from "../../chatcore/browser/admin-api.js";
+import { ask, figures, refusal } from "../../chatcore/browser/admin-api.js";
 import {
   bars, countTicks, duration, durationTicks, line, ratio, readReport, share, visible,
 } from "../../chatcore/browser/admin-figures.js";
@@ -23,6 +23,24 @@ test("an answer of the contract is read", () => {
   assert.deepEqual(report.series, [{ start: Date.UTC(2026, 2, 12), ...FIGURES }]);
   assert.deepEqual(report.origins, [{ name: "https://example.com", sessions: 4, messages: 9 }]);
   assert.deepEqual(report.pages, [{ name: "", sessions: 4, messages: 9 }]);
+});
+
+const COHORTS = {
+  returning_sessions: 2, new_sessions: 5, messages_per_session: { mean: 2.5, p50: 2, p95: null, counts: [{ messages: "6-10", sessions: 1 }] },
+  busiest_hours: Array.from({ length: 24 }, (_, hour) => hour),
+};
+
+test("cohorts are read where there are some", () => {
+  assert.equal(readReport(ANSWER).cohorts, null);
+  const { cohorts } = readReport({ ...ANSWER, cohorts: COHORTS });
+  assert.deepEqual(cohorts, {
+    returning: 2, fresh: 5, mean: 2.5, half: 2, most: null, counts: [{ messages: "6-10", sessions: 1 }], hours: COHORTS.busiest_hours,
+  });
+  const week = readReport({ ...ANSWER, cohorts: { ...COHORTS, busiest_hours: new Array(168).fill(1) } });
+  assert.deepEqual(week.cohorts?.hours, new Array(24).fill(7), "hours of the week are added up");
+  for (const wrong of [null, {}, { ...COHORTS, busiest_hours: ["1"] }, { ...COHORTS, messages_per_session: null }]) {
+    assert.throws(() => readReport({ ...ANSWER, cohorts: wrong }), TypeError);
+  }
 });
 
 test("whatever else is refused as a whole", () => {
@@ -132,12 +150,12 @@ const REFUSALS = [
   [418, "tea", /status 418/],
   [400, { errors: "x", detail: 7 }, /status 400/],
 ];
+const { texts: TEXTS } = figures({ from: 0, to: 1, interval: "day", bot: "" });
 for (const [status, problem, wanted] of REFUSALS) {
   test(`${status} ${JSON.stringify(problem)} is a sentence, and the token stays`, () => {
-    const answer = refusal(status, problem);
-    assert.ok("said" in answer);
+    const answer = refusal(status, problem, TEXTS);
     assert.match(answer.said, wanted);
-    assert.equal(answer.token, "unknown");
+    assert.notEqual(answer.why, "token");
   });
 }
 
@@ -147,6 +165,8 @@ afterEach(() => {
 });
 const QUERY = { from: Date.UTC(2026, 2, 12), to: Date.UTC(2026, 2, 13), interval: /** @type {const} */ ("day"), bot: "" };
 const { signal } = new AbortController();
+/** @param {string} token @param {typeof QUERY} query @param {AbortSignal} [end] */
+const askFigures = (token, query, end = signal) => ask(token, figures(query), end);
 
 test("the token goes into the header, never into the address", async () => {
   /** @type {any[]} */
@@ -155,8 +175,8 @@ test("the token goes into the header, never into the address", async () => {
     calls.push(call);
     return Response.json(ANSWER);
   };
-  const answer = await askFigures("secret", { ...QUERY, bot: "a b&c" }, signal);
-  assert.ok("report" in answer);
+  const answer = await askFigures("secret", { ...QUERY, bot: "a b&c" });
+  assert.ok("found" in answer);
   const [[address, options]] = calls;
   assert.equal(address, "api/v1/admin/analytics?from=2026-03-12T00%3A00%3A00Z&to=2026-03-13T00%3A00%3A00Z&interval=day&bot=a+b%26c");
   assert.deepEqual(options.headers, { Authorization: "Bearer secret" });
@@ -164,11 +184,11 @@ test("the token goes into the header, never into the address", async () => {
 
 test("a token that no header carries is wrong without a call", async () => {
   globalThis.fetch = () => assert.fail("asked");
-  for (const token of ["tökén", "a b", "a\nb", "😀"]) assert.equal(Reflect.get(await askFigures(token, QUERY, signal), "token"), "wrong");
+  for (const token of ["tökén", "a b", "a\nb", "😀"]) assert.equal(Reflect.get(await askFigures(token, QUERY), "why"), "token");
 });
 
 test("another's answer, half an answer and no answer are told, and an end that was asked for is raised", async () => {
-  const said = async () => Reflect.get(await askFigures("secret", QUERY, signal), "said");
+  const said = async () => Reflect.get(await askFigures("secret", QUERY), "said");
   globalThis.fetch = async () => new Response("<html>");
   assert.match(await said(), /could not be read/);
   globalThis.fetch = async () => Response.json({ ...ANSWER, totals: {} });
