@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import databases
 from bench.process import ProcessTree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,6 +97,8 @@ def find_peers(others: Sequence[Path] = ()) -> list[Peer]:
         Peer("sqlite", "chatcore, SQLite", speaks_n8n=False, command=_chatcore(ROOT, "main_sqlite.py")),
         *(Peer(other.name, other.name, speaks_n8n=False, command=_chatcore(other.resolve())) for other in others),
     ]
+    if databases.available():
+        peers.append(Peer("postgres", "chatcore, PostgreSQL", speaks_n8n=False, command=_postgres))
     if _nginx_path() is not None:
         peers.insert(0, Peer("nginx", "nginx, plain proxy", speaks_n8n=True, command=_nginx))
     return peers
@@ -189,6 +192,12 @@ def _chatcore(root: Path, main: str = "main_stateless.py") -> Command:
         return words, {"API_HOST": "127.0.0.1", "SQLITE_DB_PATH": str(directory / "chat.db"), **_service(setting)}
 
     return command
+
+
+def _postgres(setting: Setting, port: int, directory: Path) -> tuple[list[str], dict[str, str]]:
+    command, variables = _chatcore(ROOT, "main_postgres.py")(setting, port, directory)
+    own = {"SPOOL_PATH": str(directory / "spool.db"), "AUDIT_KEY": secrets.token_urlsafe(32)}
+    return command, {**variables, **own, **databases.settings_of(setting.load_core)}
 
 
 def _fastapi(setting: Setting, port: int, directory: Path) -> tuple[list[str], dict[str, str]]:  # noqa: ARG001 - Peer's form

@@ -5,7 +5,7 @@ counts.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from math import ceil
 from urllib.parse import parse_qsl
@@ -34,6 +34,11 @@ _LEAP = 60
 def parse_query(query_string: bytes, bots: Collection[str], now: float) -> Query:
     """Read the query string of a request. Raises `Refusal` `invalid_request` with every fault."""
     faults = Faults()
+    return query_from(parameters_of(query_string, PARAMETERS, faults), bots, now, faults)
+
+
+def parameters_of(query_string: bytes, known: Sequence[str], faults: Faults) -> dict[str, str]:
+    """Give the parameters of a query string by name, each at most once."""
     values: dict[str, str] = {}
     try:
         # Latin-1 loses nothing: whatever is not ASCII was either escaped or is wrong anyway.
@@ -42,13 +47,13 @@ def parse_query(query_string: bytes, bots: Collection[str], now: float) -> Query
         faults.add("query", f"must have at most {_MAX_PARAMETERS} parameters")
         faults.refuse()
     for name, value in pairs:
-        if name not in PARAMETERS:
-            faults.add(shown(name), f"is not known; there are {', '.join(PARAMETERS)}")
+        if name not in known:
+            faults.add(shown(name), f"is not known; there are {', '.join(known)}")
         elif name in values:
             faults.add(name, "must be given once")
         else:
             values[name] = value
-    return query_from(values, bots, now, faults)
+    return values
 
 
 def query_from(
@@ -64,8 +69,8 @@ def query_from(
             faults.add(name, f"must have at most {MAX_VALUE_CHARS} characters")
     if faults:
         faults.refuse()
-    end = _time("to", values["to"], faults) if "to" in values else now
-    begin = _time("from", values["from"], faults) if "from" in values else (end or now) - days * DAY_SECONDS
+    end = time_of("to", values["to"], faults) if "to" in values else now
+    begin = time_of("from", values["from"], faults) if "from" in values else (end or now) - days * DAY_SECONDS
     interval = _interval(values.get("interval"), faults)
     bot = values.get("bot")
     if bot is not None and bot not in bots:
@@ -90,8 +95,8 @@ def _interval(value: str | None, faults: Faults) -> Interval | None:
     return interval
 
 
-def _time(field: str, value: str, faults: Faults) -> float | None:
-    """Read a moment as epoch seconds."""
+def time_of(field: str, value: str, faults: Faults) -> float | None:
+    """Read a moment as epoch seconds, None where it is none."""
     match = _TIME.fullmatch(value)
     if match is None:
         faults.add(field, "must be a time as RFC 3339 has it: 2026-01-31T09:30:00Z, 2026-01-31T10:30:00+01:00")

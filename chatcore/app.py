@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -17,12 +17,24 @@ from chatcore.health import OK, Check, Health
 from chatcore.live import Live
 from chatcore.middleware import Cors, Observed, Refusals
 from chatcore.observe import Crashed, Observer
-from chatcore.ports import Analytics, Clock, CounterStore, ReplyLog, SessionStore
+from chatcore.ports import (
+    Analytics,
+    Archive,
+    AuditTrail,
+    Clock,
+    CounterStore,
+    Peers,
+    ReplyLog,
+    SessionStore,
+    Trouble,
+)
 from chatcore.proxy import Proxy
 from chatcore.ratelimit import Limits
 from chatcore.routes.admin import AdminRoutes
 from chatcore.routes.chat import ChatRoutes
 from chatcore.routes.feedback import FeedbackRoutes
+from chatcore.routes.history import HistoryRoutes
+from chatcore.routes.operators import Operators
 from chatcore.routes.ops import OpsRoutes
 from chatcore.routes.pages import PageRoutes
 from chatcore.routes.sessions import SessionRoutes
@@ -56,6 +68,21 @@ class Stores(Protocol):
         """The figures, in a mode that keeps some."""
         ...
 
+    @property
+    def archive(self) -> Archive | None:
+        """The messages, in a mode that keeps them."""
+        ...
+
+    @property
+    def audit(self) -> AuditTrail | None:
+        """The log of what operators did, in a mode that keeps one."""
+        ...
+
+    @property
+    def peers(self) -> Peers | None:
+        """The other instances, in a mode that has some."""
+        ...
+
     async def open(self) -> None:
         """Connect; nothing is asked of the stores before."""
         ...
@@ -68,8 +95,8 @@ class Stores(Protocol):
         """Give up what another server might want, whether it was opened or not."""
         ...
 
-    def trouble(self) -> str | None:
-        """Say what is wrong while chat goes on, None when all is well."""
+    def troubles(self) -> Mapping[str, Trouble | None]:
+        """Say of each part by its name in `/health` what is wrong with it, None where all is well."""
         ...
 
     def tick(self, now: float) -> None:
@@ -89,7 +116,7 @@ class Application:
         bots = settings.upstream.bots
         limits = Limits(settings.limits, bots, stores.counters, clock)
         self._upstream = N8nUpstream(settings.upstream, settings.replies.reply_memory_bytes, tokens, clock, observer)
-        self._live = Live(stores.replies, settings.replies.max_replies_in_flight, clock)
+        self._live = Live(stores.replies, settings.replies.max_replies_in_flight, clock, stores.peers)
         self._gate = Gate(
             Addresses(settings.limits.trusted_proxies),
             limits,
@@ -100,9 +127,7 @@ class Application:
         )
         proxy = Proxy(self._live, stores.sessions, self._upstream, clock, observer)
         checks = {"n8n": self._check_n8n, "service": self._check_service}
-        if settings.mode != "stateless":
-            checks["store"] = self._check_store
-        health = Health(settings.mode, __version__, checks)
+        health = Health(settings.mode, __version__, lambda: {**_asked(checks), **self._check_stores()})
         self._ops = OpsRoutes(health, settings.operations.metrics_token, clock, observer)
         self._bots = tuple(bots)
         routes = _routes(
@@ -113,8 +138,16 @@ class Application:
             self._ops,
             PageRoutes(settings),
             FeedbackRoutes(self._gate, stores.analytics, settings.intake, observer),
+            HistoryRoutes(self._gate, stores.archive),
             AdminRoutes(
-                self._gate, stores.analytics, stores.counters, settings.operations.admin_tokens, bots, clock, observer
+                Operators(self._gate, stores.counters, settings.operations.admin_tokens, observer),
+                stores.analytics,
+                stores.archive,
+                stores.audit,
+                stores.sessions,
+                self._live,
+                bots,
+                clock,
             ),
         )
         methods = {path: Methods(path, handlers) for path, handlers in routes.items()}
@@ -188,9 +221,15 @@ class Application:
             return Check("degraded", "forwarding headers come from a proxy that is not in TRUSTED_PROXIES")
         return OK
 
-    def _check_store(self) -> Check:
-        trouble = self._stores.trouble()
-        return OK if trouble is None else Check("degraded", trouble)
+    def _check_stores(self) -> Mapping[str, Check]:
+        return {
+            name: OK if trouble is None else Check("unavailable" if trouble.refuses else "degraded", trouble.detail)
+            for name, trouble in self._stores.troubles().items()
+        }
+
+
+def _asked(checks: Mapping[str, Callable[[], Check]]) -> Mapping[str, Check]:
+    return {name: check() for name, check in checks.items()}
 
 
 def _own_origins(bot: BotSettings, common: CorsSettings) -> Origins | None:
@@ -206,6 +245,7 @@ def _routes(
     ops: OpsRoutes,
     pages: PageRoutes,
     feedback: FeedbackRoutes,
+    history: HistoryRoutes,
     admin: AdminRoutes,
 ) -> Mapping[str, Mapping[str, App]]:
     """Give every path and its handlers by method; the busiest first, since the router asks in order."""
@@ -215,11 +255,15 @@ def _routes(
         "/api/v1/session/refresh": {"POST": sessions.refresh},
         "/api/v1/chat/{message_id}": {"GET": chat.resume, "DELETE": chat.stop},
         "/api/v1/chat/{message_id}/feedback": {"POST": feedback.rate},
-        "/api/v1/history": {"GET": chat.history},
+        "/api/v1/history": {"GET": history.show},
         "/health": {"GET": ops.health},
         "/health/live": {"GET": ops.live},
         "/health/ready": {"GET": ops.ready},
         "/metrics": {"GET": ops.metrics},
         "/api/v1/admin/analytics": {"GET": admin.analytics},
+        "/api/v1/admin/sessions": {"GET": admin.sessions},
+        "/api/v1/admin/sessions/{session_id}": {"DELETE": admin.erase},
+        "/api/v1/admin/sessions/{session_id}/messages": {"GET": admin.messages},
+        "/api/v1/admin/audit": {"GET": admin.audit},
         **pages.routes,
     }

@@ -142,6 +142,7 @@ class StoreChanged(msgspec.Struct, frozen=True):
         "backed_up",
         "backup_failed",
         "reader_in_the_way",
+        "journal_failed",
     ]
     detail: str = ""
 
@@ -156,6 +157,13 @@ class StoreWrote(msgspec.Struct, frozen=True, gc=False):
     """One transaction was written."""
 
     seconds: float
+
+
+class RedisChanged(msgspec.Struct, frozen=True):
+    """Redis was reached for the first time, was lost, is back, or has lost its data meanwhile."""
+
+    what: Literal["connected", "lost", "returned", "emptied"]
+    detail: str = ""
 
 
 Happening = (
@@ -177,5 +185,6 @@ Happening = (
     | StoreChanged
     | StoreLost
     | StoreWrote
+    | RedisChanged
 )
 Observe = Callable[[Happening], None]

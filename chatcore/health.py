@@ -21,14 +21,14 @@ OK = Check("ok")
 class Health:
     """All checks of a running server, asked anew each time."""
 
-    def __init__(self, mode: str, version: str, checks: Mapping[str, Callable[[], Check]]) -> None:
+    def __init__(self, mode: str, version: str, checks: Callable[[], Mapping[str, Check]]) -> None:
         self._mode = mode
         self._version = version
         self._checks = checks
 
     def report(self, uptime_seconds: float) -> tuple[int, dict[str, Any]]:
         """Give the HTTP status and the document: 503 only where new messages are refused."""
-        checks = {name: check() for name, check in self._checks.items()}
+        checks = self._checks()
         states = {check.status for check in checks.values()}
         status: Status = "unavailable" if "unavailable" in states else "degraded" if "degraded" in states else "ok"
         document = {

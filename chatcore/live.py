@@ -13,13 +13,16 @@ from typing import Literal, Self
 
 from chatcore.errors import INTERNAL_ERROR, OVERLOADED, SHUTTING_DOWN, Refusal
 from chatcore.model import Delta, Outcome, Turn, TurnKey
-from chatcore.ports import ClientConnection, Clock, ReplyLog, ReplyRecord
+from chatcore.ports import ClientConnection, Clock, Peers, ReplyLog, ReplyRecord, ReplyText, StoreUnavailableError
 
 SILENCE_SECONDS = 15.0
 """After so long without a byte to a reader a heartbeat is due; also when the status is decided at the latest."""
 
 READ_CHARS = 32_768
 """About how much text a reader is given at once, so that a slow one has little of it in the socket's buffer."""
+
+FOLLOWING_SECONDS = 2.0
+"""How far a reply that runs in another process may be behind here."""
 
 
 class ClientGoneError(Exception):
@@ -55,7 +58,7 @@ class Reader:
     __slots__ = ("_connection", "_live", "_pulse", "_waiter", "_whole", "position", "push", "quiet_since", "record")
 
     def __init__(
-        self, live: "Live", record: ReplyRecord, after: int, connection: ClientConnection | None, *, whole: bool
+        self, live: "Live", record: ReplyText, after: int, connection: ClientConnection | None, *, whole: bool
     ) -> None:
         self._live = live
         self.record = record
@@ -150,10 +153,13 @@ class Reader:
 
 
 class Live:
-    """All replies in flight in this process."""
+    """All replies in flight in this process; those of other processes (`peers`) can be read and stopped as well."""
 
-    def __init__(self, log: ReplyLog, max_in_flight: int, clock: Clock) -> None:
+    def __init__(self, log: ReplyLog, max_in_flight: int, clock: Clock, peers: Peers | None = None) -> None:
         self.log = log
+        self._peers = peers
+        if peers is not None:
+            peers.listen(self._stop_here)
         self.clock = clock
         self.running: dict[TurnKey, Running] = {}
         self.readers: set[Reader] = set()
@@ -181,7 +187,7 @@ class Live:
         if self.full:
             raise Refusal(OVERLOADED, retry_after=5)
 
-    async def start(self, turn: Turn, converse: Callable[[Turn, Running], Awaitable[None]]) -> ReplyRecord:
+    async def start(self, turn: Turn, converse: Callable[[Turn, Running], Awaitable[None]]) -> ReplyText:
         """Claim the turn's key and let `converse` run for it; or give the record of who was faster."""
         self.admit()
         record = await self.log.claim(turn)
@@ -196,23 +202,43 @@ class Live:
         return record
 
     def follow(
-        self, record: ReplyRecord, after: int, connection: ClientConnection | None, *, whole: bool = False
+        self, record: ReplyText, after: int, connection: ClientConnection | None, *, whole: bool = False
     ) -> Reader:
         """Give a reader that continues behind event `after`; `whole` for one that wants the end alone."""
         return Reader(self, record, after, connection, whole=whole)
 
     async def stop(self, key: TurnKey) -> None:
-        """End a running reply as the visitor wishes; returns when it has ended."""
-        running = self.running.get(key)
-        if running is not None and running.task is not None:
-            running.end("stopped")
-            await asyncio.wait({running.task})
+        """End a running reply as the visitor wishes; returns when it has ended. Raises `StoreUnavailableError`."""
+        if await self._stop_here(key) or self._peers is None:
+            return
+        record = await self.log.find(key)
+        if record is not None and record.outcome is None:
+            await self._peers.stop(key)
 
     async def erase(self, session_id: str) -> None:
-        """Stop and drop all replies of a session."""
-        for key in [key for key in self.running if key[0] == session_id]:
-            await self.stop(key)
-        await self.log.drop(session_id)
+        """Stop and drop all replies of a session. Raises `StoreUnavailableError` where another process does not."""
+        await self._stop_here(session_id)
+        if self._peers is not None:
+            await self._peers.stop_all(session_id)
+
+    async def catch_up(self, record: ReplyText, after: int) -> None:
+        """Wait until a reply that runs elsewhere has come as far as its reader has read.
+
+        Raises `StoreUnavailableError` where that does not happen.
+        """
+        if self._peers is None or record.turn_key in self.running:
+            return
+        changed = asyncio.Event()
+        record.watch(changed.set)
+        try:
+            async with asyncio.timeout(FOLLOWING_SECONDS):
+                while record.outcome is None and 1 + record.count() < after:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            raise StoreUnavailableError from None
+        finally:
+            record.unwatch(changed.set)
 
     def tick(self, now: float) -> None:
         """Let time pass: heartbeats, replies that were kept long enough."""
@@ -248,6 +274,18 @@ class Live:
         """Note that somebody reads."""
         self.readers.add(reader)
         self._nobody_reads.clear()
+
+    async def _stop_here(self, what: TurnKey | str) -> bool:
+        """Stop one reply, or all of a session and drop them; tells whether any ran here."""
+        running = [one for key, one in self.running.items() if what in (key, key[0])]
+        for one in running:
+            one.end("stopped")
+        tasks = [one.task for one in running if one.task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
+        if isinstance(what, str):
+            await self.log.drop(what)
+        return bool(tasks)
 
     async def _run(self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]) -> None:
         running.begun = True

@@ -31,6 +31,17 @@ class Caller(msgspec.Struct, frozen=True):
     user: User | None = None
 
 
+class Actor(msgspec.Struct, frozen=True):
+    """Who does something that is audited, and from where: `address` is a limit key, of which a hash is stored."""
+
+    name: str
+    address: str = ""
+
+
+VISITOR = "visitor"
+"""The name of all actors who hold a session's token. Operators are `admin:<name>`, people at a terminal `cli:<user>`."""
+
+
 class HistoryEntry(msgspec.Struct, frozen=True):
     """One earlier message that a client sends along where `ACCEPT_HISTORY` is on."""
 

@@ -17,6 +17,7 @@ from chatcore.happenings import (
     Happening,
     Observe,
     ReaderStalled,
+    RedisChanged,
     RepliesEvicted,
     ReplyEnded,
     ReplyJoined,
@@ -43,6 +44,7 @@ __all__ = [
     "Observe",
     "Observer",
     "ReaderStalled",
+    "RedisChanged",
     "RepliesEvicted",
     "ReplyEnded",
     "ReplyJoined",
@@ -61,6 +63,7 @@ _STORE_LEVELS = {
     "not_writable": logging.ERROR,
     "cleanup_failed": logging.ERROR,
     "backup_failed": logging.ERROR,
+    "journal_failed": logging.ERROR,
     "writable": logging.WARNING,
     "reader_in_the_way": logging.WARNING,
 }
@@ -95,6 +98,7 @@ class Observer:
             StoreChanged: self._store,
             StoreLost: lambda it: self.metrics.store_lost.inc(it.count),
             StoreWrote: lambda it: self._store_seconds.observe(it.seconds),
+            RedisChanged: self._redis,
         }
 
     def __call__(self, happening: Happening) -> None:
@@ -184,6 +188,12 @@ class Observer:
         self._child(self.metrics.store, it.what).inc()
         level = _STORE_LEVELS.get(it.what, logging.INFO)
         self._say(level, it, f"store {it.what.replace('_', ' ')}{f': {it.detail}' if it.detail else ''}")
+
+    def _redis(self, it: RedisChanged) -> None:
+        self._child(self.metrics.redis, it.what).inc()
+        self.metrics.show_redis(up=it.what != "lost")
+        level = {"connected": logging.INFO, "lost": logging.ERROR}.get(it.what, logging.WARNING)
+        self._say(level, it, f"redis {it.what}{f': {it.detail}' if it.detail else ''}")
 
     def _circuit(self, it: CircuitChanged) -> None:
         self._child(self.metrics.circuit_open, it.bot).set(1 if it.state == "open" else 0)

@@ -10,7 +10,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from chatcore.analytics import Query, Report
-from chatcore.model import Delta, Outcome, ReplyEvent, Turn, TurnKey
+from chatcore.archive import AuditPage, Deed, Mark, MessagePage, SessionPage, SessionQuery
+from chatcore.model import Actor, Delta, Outcome, ReplyEvent, Turn, TurnKey
 
 
 class StoreUnavailableError(Exception):
@@ -24,6 +25,16 @@ class StoreFaultError(Exception):
         super().__init__(problem)
         self.problem = problem
         self.advice = advice
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """A part of the stores that does not work as it should, in a sentence for operators.
+
+    `refuses`: new messages are refused for it; else chat goes on by a declared fallback.
+    """
+
+    detail: str
+    refuses: bool = False
 
 
 class Clock(Protocol):
@@ -126,8 +137,8 @@ class ReplyLog(Protocol):
         """Make a record for `turn`, or None where its key is taken. Raises `Refusal` (`overloaded`) when full."""
         ...
 
-    async def find(self, key: TurnKey, text: str | None = None) -> ReplyRecord | None:
-        """Give the record of `key`. Raises `Refusal` (`message_id_reused`) where it was made for another text."""
+    async def find(self, key: TurnKey, text: str | None = None) -> ReplyText | None:
+        """Give the reply of `key`. Raises `Refusal` (`message_id_reused`) where it was made for another text."""
         ...
 
     async def drop(self, key: TurnKey | str) -> None:
@@ -151,11 +162,14 @@ class SessionStore(Protocol):
         ...
 
     def close_turn(self, turn: Turn, outcome: Outcome, reply: ReplyRecord) -> Awaitable[object] | None:
-        """Record how the turn ended and what `reply` says. `done` leaves when that survives a crash."""
+        """Record how the turn ended and what `reply` says. `done` leaves when that survives a crash.
+
+        May raise `StoreUnavailableError` when awaited, in a mode that must not say `done` otherwise.
+        """
         ...
 
-    async def erase(self, session_id: str) -> None:
-        """Forget everything of the session and keep it dead."""
+    async def erase(self, session_id: str, by: Actor) -> None:
+        """Forget everything of the session and keep it dead. Raises `StoreUnavailableError`."""
         ...
 
     async def is_erased(self, session_id: str) -> bool:
@@ -170,8 +184,51 @@ class Analytics(Protocol):
         """Add up what the query asks for. Raises `StoreUnavailableError`."""
         ...
 
-    async def rate(self, key: TurnKey, rating: Literal["up", "down"]) -> None:
+    async def rate(self, key: TurnKey, rating: Literal["up", "down"], comment: str | None) -> None:
         """Count a visitor's rating of a reply; a later one of the same reply takes its place."""
+        ...
+
+
+class Peers(Protocol):
+    """The other instances that may run replies of the same visitors (`live` calls it)."""
+
+    def listen(self, stop: Callable[[TurnKey | str], Awaitable[object]]) -> None:
+        """Await `stop` of the key of a reply, or the session id, that another instance wants stopped here."""
+        ...
+
+    async def stop(self, key: TurnKey) -> None:
+        """Have a reply stopped by whoever runs it; returns when it has ended. Raises `StoreUnavailableError`."""
+        ...
+
+    async def stop_all(self, session_id: str) -> None:
+        """Have every reply of a session stopped wherever it runs. Raises `StoreUnavailableError`."""
+        ...
+
+
+class Archive(Protocol):
+    """The messages that a mode keeps (the routes for visitors' history and for operators call it).
+
+    All raise `StoreUnavailableError`.
+    """
+
+    async def history(self, session_id: str, before: Mark | None, limit: int) -> MessagePage:
+        """Give the last `limit` messages of a session, those before a mark where one is given."""
+        ...
+
+    async def search(self, query: SessionQuery) -> SessionPage:
+        """Give the sessions that an operator asks for, the latest first."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """The log of what operators did, which is only ever added to."""
+
+    async def record(self, deed: Deed) -> None:
+        """Add an entry, durable when this returns. Raises `StoreUnavailableError`."""
+        ...
+
+    async def page(self, before: int | None, limit: int) -> AuditPage:
+        """Give the latest entries, or those before the entry of that number. Raises `StoreUnavailableError`."""
         ...
 
 

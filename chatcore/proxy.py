@@ -7,11 +7,11 @@ the turn → only then the reply ends for its readers.
 import asyncio
 from collections.abc import Awaitable, Sequence
 
-from chatcore.errors import INTERNAL_ERROR, UPSTREAM_EMPTY, Refusal
+from chatcore.errors import INTERNAL_ERROR, STORE_UNAVAILABLE, UPSTREAM_EMPTY, Refusal
 from chatcore.live import Live, Running
 from chatcore.model import Delta, Failed, Outcome, ReplyEvent, Turn
 from chatcore.observe import Crashed, Observe, ReplyEnded, ReplyStarted
-from chatcore.ports import Clock, ReplyRecord, SessionStore, Upstream
+from chatcore.ports import Clock, ReplyRecord, ReplyText, SessionStore, StoreUnavailableError, Upstream
 
 
 class _Answer:
@@ -46,7 +46,7 @@ class Proxy:
         self._clock = clock
         self._observe = observe
 
-    async def send(self, turn: Turn) -> ReplyRecord:
+    async def send(self, turn: Turn) -> ReplyText:
         """Start the turn's reply, or join the one that was faster with the same message id.
 
         Raises `Refusal`: `overloaded`, `shutting_down`, `message_id_reused`, `store_unavailable`.
@@ -62,6 +62,8 @@ class Proxy:
             running.closing = True
             outcome = self._outcome(running, answer, refusal)
             await self._save(turn, running.record, outcome, opened)
+        except StoreUnavailableError:  # `done` would mean that it is kept
+            outcome = self._outcome(running, answer, Refusal(STORE_UNAVAILABLE))
         except Exception as error:  # noqa: BLE001 - whatever happens, readers must be told that the reply has ended
             self._observe(Crashed("turn", error))
             outcome = self._outcome(running, answer, Refusal(INTERNAL_ERROR))

@@ -7,6 +7,7 @@ from typing import Any
 
 from chatcore import __version__
 from chatcore.openapi.admin_paths import admin_schemas
+from chatcore.openapi.archive_paths import archive_schemas
 from chatcore.openapi.paths import paths
 from chatcore.openapi.responses import HEADERS
 from chatcore.openapi.schemas import schemas
@@ -50,7 +51,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "tags": [{"name": name, "description": said} for name, said in _TAGS],
         "paths": paths(settings),
         "components": {
-            "schemas": {**schemas(settings), **admin_schemas()},
+            "schemas": {**schemas(settings), **admin_schemas(), **archive_schemas(settings)},
             "headers": HEADERS,
             "securitySchemes": {
                 "session": {

@@ -1,10 +1,22 @@
-"""Paths of the description for operators with an admin token, and the schemas of their answers."""
+"""The figures in the description: their path for operators with an admin token, and the schemas of the answer."""
 
 from typing import Any
 
 from chatcore import errors as kinds
-from chatcore.analytics import DAY_SECONDS, TOP_PLACES, Figures, Place, Query, Report, Slot, document
+from chatcore.analytics import (
+    DAY_SECONDS,
+    HOURS_OF_A_DAY,
+    TOP_PLACES,
+    Figures,
+    Place,
+    Query,
+    Report,
+    Slot,
+    cohorts_of,
+    document,
+)
 from chatcore.analytics_query import DEFAULT_DAYS, MAX_DAYS
+from chatcore.openapi.archive_paths import archive_paths
 from chatcore.openapi.responses import CHECKED_ORIGIN, answer, errors, json, schema
 from chatcore.settings import Settings
 
@@ -15,7 +27,7 @@ _MIDNIGHT = 1_769_817_600  # 2026-01-31
 
 def admin_paths(settings: Settings) -> dict[str, Any]:
     """Give the paths for operators."""
-    return {"/api/v1/admin/analytics": {"get": _analytics(settings)}}
+    return {"/api/v1/admin/analytics": {"get": _analytics(settings)}, **archive_paths(settings)}
 
 
 def admin_schemas() -> dict[str, Any]:
@@ -40,10 +52,37 @@ def admin_schemas() -> dict[str, Any]:
         "top_origins": _places("origin"),
         "top_pages": _places("page"),
     }
+    counts = {"messages": {"type": "string", "description": "How many messages: `3-5`, `21+`."}, "sessions": _COUNT}
+    per_session = {
+        "mean": {"type": ["number", "null"], "minimum": 0},
+        "p50": milliseconds,
+        "p95": milliseconds,
+        "counts": {"type": "array", "items": _object(counts)},
+    }
+    cohorts = {
+        "new_sessions": {**_COUNT, "description": "Sessions of this time that began in it."},
+        "returning_sessions": {
+            **_COUNT,
+            "description": "Sessions with a message in this time on a later UTC day than their first.",
+        },
+        "messages_per_session": _object(per_session),
+        "busiest_hours": {
+            "type": "array",
+            "minItems": HOURS_OF_A_DAY,
+            "maxItems": HOURS_OF_A_DAY,
+            "items": _COUNT,
+            "description": "Messages by the UTC hour of the day.",
+        },
+    }
+    known = {
+        **_object(report),
+        "properties": {**report, "cohorts": {**schema("Cohorts"), "description": "In PostgreSQL mode."}},
+    }
     return {
         "Figures": _object(figures),
         "FiguresOfInterval": _object({"start": _TIME, **figures}),
-        "Analytics": _object(report),
+        "Cohorts": _object(cohorts),
+        "Analytics": known,
     }
 
 
@@ -69,9 +108,11 @@ def _analytics(settings: Settings) -> dict[str, Any]:
         described["responses"] = errors((*CHECKED_ORIGIN, kinds.NOT_STORED))
         return described
     described["description"] = "404 `not_found` where the operator set no admin token."
+    if settings.mode == "postgres":
+        described["description"] += " `cohorts` are told of as many days as messages are kept for."
     described["security"] = [{"admin": []}]
     described["responses"] = {
-        "200": answer("The figures.", json("Analytics", _example()), "Cache-Control"),
+        "200": answer("The figures.", json("Analytics", _example(settings)), "Cache-Control"),
         **errors(
             (
                 *CHECKED_ORIGIN,
@@ -102,13 +143,15 @@ def _places(name: str) -> dict[str, Any]:
     return {"type": "array", "maxItems": TOP_PLACES, "items": place, "description": said}
 
 
-def _example() -> dict[str, Any]:
+def _example(settings: Settings) -> dict[str, Any]:
     of_day = {"sessions": 41, "messages": 120, "replies": 118, "errors": 2, "reply_ms_p50": 1920, "reply_ms_p95": 6250}
+    has_cohorts = settings.mode == "postgres"
     report = Report(
         query=Query(_MIDNIGHT, _MIDNIGHT + DAY_SECONDS, "day"),
         totals=Figures(**of_day, feedback_up=9, feedback_down=1),
         series=(Slot(**of_day, feedback_up=9, feedback_down=1, start=_MIDNIGHT),),
         top_origins=(Place("https://www.example.com", 41, 120),),
         top_pages=(Place("https://www.example.com/prices", 30, 84),),
+        cohorts=cohorts_of({1: (10, 10, 0), 3: (30, 24, 6), 20: (1, 1, 0)}, {9: 70, 10: 50}) if has_cohorts else None,
     )
     return document(report)

@@ -3,8 +3,10 @@
 from typing import Any
 
 from chatcore import errors as kinds
+from chatcore.openapi.archive_paths import history
 from chatcore.openapi.responses import CHECKED_ORIGIN, LIMITS, answer, errors, json, schema
 from chatcore.openapi.schemas import MESSAGE_ID, SESSION_ID, UUID
+from chatcore.settings import Settings
 
 _BEARER: list[dict[str, list[str]]] = [{"session": []}]
 _TOKEN = (*CHECKED_ORIGIN, kinds.TOKEN_MISSING, kinds.TOKEN_INVALID, kinds.TOKEN_EXPIRED, kinds.STORE_UNAVAILABLE)
@@ -73,7 +75,7 @@ _LINKS = {
 }
 
 
-def chat_paths() -> dict[str, Any]:
+def chat_paths(settings: Settings) -> dict[str, Any]:
     """Give the paths of the native chat."""
     send = {
         "operationId": "sendMessage",
@@ -97,7 +99,7 @@ def chat_paths() -> dict[str, Any]:
         "/api/v1/chat": {"post": send},
         "/api/v1/chat/{message_id}": {"get": _resume(), "delete": _stop()},
         "/api/v1/chat/{message_id}/feedback": {"post": _feedback()},
-        "/api/v1/history": {"get": _history()},
+        "/api/v1/history": {"get": history(settings, _BEARER, _TOKEN)},
     }
 
 
@@ -154,21 +156,6 @@ def _feedback() -> dict[str, Any]:
             "204": answer("It counts.", None, "Cache-Control"),
             **errors((*_TOKEN, *_BODY, *_OF_REPLY)),
         },
-    }
-
-
-def _history() -> dict[str, Any]:
-    return {
-        "operationId": "history",
-        "tags": ["chat"],
-        "summary": "The session's earlier messages",
-        "description": "Stateless mode stores none.",
-        "security": _BEARER,
-        "parameters": [
-            {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1}},
-            {"name": "before", "in": "query", "schema": {"type": "string"}},
-        ],
-        "responses": errors((*_TOKEN, kinds.NOT_STORED)),
     }
 
 

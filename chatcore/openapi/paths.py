@@ -18,7 +18,13 @@ _TIMES = {"issued_at": "2026-01-31T09:30:00Z", "expires_at": "2026-02-01T09:30:0
 
 def paths(settings: Settings) -> dict[str, Any]:
     """Give every path and what may be asked of it."""
-    described = {**_session_paths(), **chat_paths(), **_watch_paths(settings), **admin_paths(settings), **_page_paths()}
+    described = {
+        **_session_paths(),
+        **chat_paths(settings),
+        **_watch_paths(settings),
+        **admin_paths(settings),
+        **_page_paths(),
+    }
     if not settings.operations.demo_page:
         del described["/"]
     if not settings.has_admin_page:

@@ -1,4 +1,4 @@
-"""The native chat contract: send, resume, stop, history (docs/http-api.md)."""
+"""The native chat contract: send, resume, stop (docs/http-api.md)."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,13 @@ from chatcore.asgi import (
     respond_json,
     visit_of,
 )
-from chatcore.errors import INVALID_REQUEST, NOT_STORED, REPLY_GONE, FieldFault, Refusal, problem
+from chatcore.errors import INVALID_REQUEST, REPLY_GONE, FieldFault, Refusal, problem
 from chatcore.gate import Gate
 from chatcore.intake import ChatRequest, check_message_id, media_type, parse_chat
 from chatcore.live import Live, Reader
 from chatcore.model import Caller, Delta, Outcome, Turn
 from chatcore.observe import Decided, Observer, ReplyJoined
-from chatcore.ports import Clock, ReplyRecord
+from chatcore.ports import Clock, ReplyText
 from chatcore.proxy import Proxy
 from chatcore.ratelimit import Limits, Standing
 from chatcore.settings import IntakeSettings
@@ -93,6 +93,7 @@ class ChatRoutes:
         visit = visit_of(scope)
         record = await self._own_reply(scope, visit)
         after = _last_event_id(visit)
+        await self._live.catch_up(record, after)
         outcome = record.outcome
         self._observer(ReplyJoined("resume"))
         if _wants_stream(visit):
@@ -111,14 +112,9 @@ class ChatRoutes:
         await self._live.stop(record.turn_key)
         await respond(send, 204, b"")
 
-    async def history(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """GET /api/v1/history: this mode keeps no messages on the server."""
-        await self._gate.caller(visit_of(scope))
-        raise Refusal(NOT_STORED, "This server does not store messages; the history is kept in the browser.")
-
     async def _start(
         self, visit: Visit, caller: Caller, request: ChatRequest, limit_key: str
-    ) -> tuple[ReplyRecord, Standing | None]:
+    ) -> tuple[ReplyText, Standing | None]:
         self._live.admit()
         standing = await self._limits.admit_session(caller.session_id, caller.bot, limit_key)
         origin = visit.given.get(b"origin")
@@ -145,14 +141,14 @@ class ChatRoutes:
             await self._limits.give_back_session(caller.session_id, caller.bot, limit_key)
             raise
 
-    async def _own_reply(self, scope: Scope, visit: Visit) -> ReplyRecord:
+    async def _own_reply(self, scope: Scope, visit: Visit) -> ReplyText:
         caller = await self._gate.caller(visit)
         record = await self._live.log.find((caller.session_id, message_id_of(scope)))
         if record is None:
             raise Refusal(REPLY_GONE)
         return record
 
-    async def _stream(self, scope: Scope, send: Send, record: ReplyRecord, after: int, *, decide: bool) -> None:
+    async def _stream(self, scope: Scope, send: Send, record: ReplyText, after: int, *, decide: bool) -> None:
         """Write the reply as server-sent events. With `decide` a failure before any text has its real status."""
         asked = after
         after = min(after, _FIRST + record.count())  # nobody can have read what was never said
@@ -196,7 +192,7 @@ class ChatRoutes:
                 end = encode_error(last - 1, problem(what.refusal, visit.request_id)) + end
             await send({"type": "http.response.body", "body": begun + end})
 
-    async def _next(self, reader: Reader, record: ReplyRecord) -> Sequence[Delta] | Outcome | None:
+    async def _next(self, reader: Reader, record: ReplyText) -> Sequence[Delta] | Outcome | None:
         """Wait for what follows; a reply that was dropped meanwhile ends here with an error."""
         try:
             return await reader.next()
@@ -204,7 +200,7 @@ class ChatRoutes:
             duration_ms = round((self._clock.monotonic() - record.created) * 1000)
             return Outcome(finish_reason="error", duration_ms=duration_ms, refusal=gone)
 
-    async def _document(self, scope: Scope, send: Send, record: ReplyRecord) -> None:
+    async def _document(self, scope: Scope, send: Send, record: ReplyText) -> None:
         """Write the reply as one JSON document, white space before it where it takes long."""
         visit = visit_of(scope)
         begun = False
@@ -225,7 +221,7 @@ class ChatRoutes:
         else:
             await respond(send, 200, body, JSON)
 
-    def _encode(self, visit: Visit, record: ReplyRecord, outcome: Outcome) -> bytes:
+    def _encode(self, visit: Visit, record: ReplyText, outcome: Outcome) -> bytes:
         failed = None if outcome.refusal is None else problem(outcome.refusal, visit.request_id)
         session_id, message_id = record.turn_key
         text = join_text(record.read(0, _ALL))
@@ -254,7 +250,7 @@ def _not_cached(visit: Visit) -> None:
     visit.headers.append(NO_TRANSFORM)
 
 
-def _last_event(record: ReplyRecord, outcome: Outcome) -> int:
+def _last_event(record: ReplyText, outcome: Outcome) -> int:
     return _FIRST + record.count() + (outcome.refusal is not None) + 1
 
 
@@ -268,7 +264,7 @@ def _last_event_id(visit: Visit) -> int:
     return int(value)
 
 
-def _with_content(refusal: Refusal, record: ReplyRecord) -> Refusal:
+def _with_content(refusal: Refusal, record: ReplyText) -> Refusal:
     """Give the refusal with the text that was said before it."""
     return refusal.anew(join_text(record.read(0, _ALL)))
 

@@ -26,6 +26,6 @@ class FeedbackRoutes:
         media_type(visit.given.get(b"content-type"))
         feedback = parse_feedback(await read_body(visit, receive, self._settings.max_body_bytes))
         if self._analytics is not None:
-            await self._analytics.rate((caller.session_id, message_id), feedback.rating)
+            await self._analytics.rate((caller.session_id, message_id), feedback.rating, feedback.comment)
         self._observer(FeedbackGiven(caller.bot, feedback.rating))
         await respond(send, 204, b"")

@@ -9,6 +9,7 @@ from chatcore.errors import CHALLENGE_FAILED, INVALID_REQUEST, TOKEN_MISSING, Fi
 from chatcore.gate import Gate, limit_first
 from chatcore.intake import media_type, parse_session
 from chatcore.live import Live
+from chatcore.model import VISITOR, Actor
 from chatcore.observe import Observer, SessionHappened
 from chatcore.ports import SessionStore
 from chatcore.ratelimit import Standing
@@ -90,8 +91,9 @@ class SessionRoutes:
     async def erase(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """DELETE /api/v1/session: stop its replies and forget what is kept of it."""
         caller = await self._gate.caller(visit_of(scope))
+        by = Actor(VISITOR, self._gate.client(scope).limit_key)
         try:
-            await self._sessions.erase(caller.session_id)
+            await self._sessions.erase(caller.session_id, by)
         finally:  # also where the store has to do it later
             await self._live.erase(caller.session_id)
         self._observer(SessionHappened("erased", caller.bot))

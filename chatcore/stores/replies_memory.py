@@ -65,6 +65,10 @@ class MemoryRecord:
         self._cuts: array.array[int] | None = None
         self._log = log
 
+    def is_for(self, text: str) -> bool:
+        """Tell whether the reply answers `text`."""
+        return self.digest == _digest(text)
+
     def watch(self, watcher: Callable[[], None]) -> None:
         """Call `watcher` after every change."""
         self._watchers = (*self._watchers, watcher)
@@ -181,25 +185,32 @@ class MemoryReplies:
         replies = self._sessions.get(session_id)
         if replies is not None and message_id in replies:
             return None
-        self.grow(RECORD_BYTES)
         record = MemoryRecord(turn.key, _digest(turn.text), self._clock.monotonic(), self)
-        if replies is None:
-            replies = self._sessions.setdefault(session_id, {})
-        replies[message_id] = record
+        self.take_in(record)
         return record
+
+    def take_in(self, record: MemoryRecord) -> None:
+        """Keep an empty record whose key is free. Raises `Refusal` (`overloaded`) when full."""
+        self.grow(RECORD_BYTES)
+        session_id, message_id = record.turn_key
+        self._sessions.setdefault(session_id, {})[message_id] = record
+
+    def of_session(self, session_id: str) -> list[MemoryRecord]:
+        """Give the records of a session."""
+        return list(self._sessions.get(session_id, {}).values())
 
     async def find(self, key: TurnKey, text: str | None = None) -> MemoryRecord | None:
         """Give the record of `key`; with `text`, only if it was made for that text."""
         replies = self._sessions.get(key[0])
         record = None if replies is None else replies.get(key[1])
-        if record is not None and text is not None and record.digest != _digest(text):
+        if record is not None and text is not None and not record.is_for(text):
             raise Refusal(MESSAGE_ID_REUSED)
         return record
 
     async def drop(self, key: TurnKey | str) -> None:
         """Forget one reply, or all of a session."""
         if isinstance(key, str):
-            doomed = list(self._sessions.get(key, {}).values())
+            doomed = self.of_session(key)
         else:
             record = self._sessions.get(key[0], {}).get(key[1])
             doomed = [] if record is None else [record]
@@ -238,10 +249,19 @@ class MemoryReplies:
             record.finished_at = self._clock.monotonic()
             self._finished[record] = None
 
+    def let_go(self, record: MemoryRecord) -> None:
+        """Find a finished record no more; those who read it already may read on."""
+        if not record.forgotten:
+            record.forgotten = True
+            self.bytes -= record.size
+            self._unlist(record)
+
     def _forget(self, record: MemoryRecord) -> None:
-        if record.forgotten:
-            return
-        self.bytes -= record.discard()
+        if not record.forgotten:
+            self.bytes -= record.discard()
+            self._unlist(record)
+
+    def _unlist(self, record: MemoryRecord) -> None:
         self._finished.pop(record, None)
         session_id, message_id = record.turn_key
         replies = self._sessions.get(session_id)

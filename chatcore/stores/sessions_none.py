@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable
 
-from chatcore.model import Outcome, Turn
+from chatcore.model import Actor, Outcome, Turn
 from chatcore.ports import ReplyRecord
 
 
@@ -17,7 +17,7 @@ class NoSessions:
         """Do nothing."""
         return None
 
-    async def erase(self, session_id: str) -> None:
+    async def erase(self, session_id: str, by: Actor) -> None:
         """Do nothing."""
 
     async def is_erased(self, session_id: str) -> bool:  # noqa: ARG002 - the port's signature

@@ -1,10 +1,11 @@
 """The stores of stateless mode: no sessions, counters and replies in this process's memory."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatcore.ports import Analytics, Clock, ReplyLog, SessionStore
+from chatcore.ports import Analytics, Archive, AuditTrail, Clock, Peers, ReplyLog, SessionStore, Trouble
 from chatcore.settings import Settings
 from chatcore.stores.counters_memory import MemoryCounters
 from chatcore.stores.replies_memory import MemoryReplies
@@ -24,6 +25,9 @@ class Stores(msgspec.Struct):
     counters: MemoryCounters
     replies: ReplyLog
     analytics: Analytics | None = None
+    archive: Archive | None = None
+    audit: AuditTrail | None = None
+    peers: Peers | None = None
     swept_at: float = 0.0
 
     async def open(self) -> None:
@@ -35,9 +39,9 @@ class Stores(msgspec.Struct):
     def release(self) -> None:
         """Do nothing."""
 
-    def trouble(self) -> str | None:
-        """Tell that all is well."""
-        return None
+    def troubles(self) -> Mapping[str, Trouble | None]:
+        """Tell nothing: there is nothing to break."""
+        return {}
 
     def tick(self, now: float) -> None:
         """Give back the memory of counters that hold nothing back any more."""

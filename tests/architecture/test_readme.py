@@ -17,6 +17,7 @@ import pytest
 
 from chatcore import __version__
 from chatcore.metrics import Metrics
+from chatcore.metrics_of_workers import ABOUT_WORKERS
 from chatcore.settings.names import ELSEWHERE
 from tests.support import sources
 from tests.support.ports import free_port
@@ -101,6 +102,8 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
             exported.add((name, kind, frozenset(family._labelnames)))  # noqa: SLF001 - same
     assembly = (sources.ROOT / "chatcore" / "app.py").read_text("utf-8")
     exported |= {(f"chatcore_{name}", "gauge", frozenset()) for name in re.findall(r'\.gauge\(\s*"(\w+)"', assembly)}
+    for name, (kind, _) in ABOUT_WORKERS.items():
+        exported.add((name + ("_total" if kind == "counter" else ""), kind, frozenset()))
     assert documented == exported
 
 

@@ -12,6 +12,8 @@ from tests.support.clock import ManualClock
 
 KEEP_SECONDS = 3600.0
 REPLY_MAX_BYTES = 20_000
+M1 = "11111111-1111-4111-8111-111111111111"
+M2 = "22222222-2222-4222-8222-222222222222"
 DONE = Outcome(finish_reason="complete", duration_ms=12)
 
 
@@ -22,7 +24,7 @@ class Bench(Protocol):
     log: ReplyLog
 
 
-def turn(message_id: str = "m1", text: str = "hello", session_id: str = "s1") -> Turn:
+def turn(message_id: str = M1, text: str = "hello", session_id: str = "s1") -> Turn:
     return Turn(session_id=session_id, bot="default", message_id=message_id, text=text, received_at=0.0)
 
 
@@ -46,14 +48,14 @@ class ReplyLogContract:
 
     async def test_a_reply_is_found_by_its_session_alone(self, bench: Bench) -> None:
         record = await claimed(bench.log, turn())
-        assert await bench.log.find(("s1", "m1")) is record
-        assert await bench.log.find(("s2", "m1")) is None
+        assert await bench.log.find(("s1", M1)) is record
+        assert await bench.log.find(("s2", M1)) is None
 
     async def test_the_same_id_with_another_text_is_refused(self, bench: Bench) -> None:
         await claimed(bench.log, turn())
-        assert await bench.log.find(("s1", "m1"), "hello") is not None
+        assert await bench.log.find(("s1", M1), "hello") is not None
         with pytest.raises(Refusal, match="message_id_reused"):
-            await bench.log.find(("s1", "m1"), "hello!")
+            await bench.log.find(("s1", M1), "hello!")
 
     @pytest.mark.parametrize("finished", [False, True])
     async def test_deltas_are_read_from_any_event_on(self, bench: Bench, *, finished: bool) -> None:
@@ -105,35 +107,34 @@ class ReplyLogContract:
         record = await claimed(bench.log, turn())
         bench.clock.advance(2 * KEEP_SECONDS)
         bench.log.sweep(bench.clock.monotonic())
-        assert await bench.log.find(("s1", "m1")) is record, "a running reply does not expire"
+        assert await bench.log.find(("s1", M1)) is record, "a running reply does not expire"
         record.finish(DONE)
         bench.clock.advance(KEEP_SECONDS - 1)
         bench.log.sweep(bench.clock.monotonic())
-        assert await bench.log.find(("s1", "m1")) is record
+        assert await bench.log.find(("s1", M1)) is record
         bench.clock.advance(2)
         bench.log.sweep(bench.clock.monotonic())
-        assert await bench.log.find(("s1", "m1")) is None
-        assert await bench.log.claim(turn()) is not None
+        assert await bench.log.find(("s1", M1)) is None
 
     async def test_a_dropped_reply_is_gone_for_its_readers_too(self, bench: Bench) -> None:
         record = await claimed(bench.log, turn())
-        other = await claimed(bench.log, turn("m2"))
+        other = await claimed(bench.log, turn(M2))
         record.append([Delta("a")])
-        await bench.log.drop(("s1", "m1"))
-        assert await bench.log.find(("s1", "m1")) is None
+        await bench.log.drop(("s1", M1))
+        assert await bench.log.find(("s1", M1)) is None
         with pytest.raises(Refusal, match="reply_gone"):
             record.read(0, 100)
-        assert await bench.log.find(("s1", "m2")) is other
+        assert await bench.log.find(("s1", M2)) is other
 
     async def test_a_session_is_dropped_whole(self, bench: Bench) -> None:
         await claimed(bench.log, turn())
-        (await claimed(bench.log, turn("m2"))).finish(DONE)
+        (await claimed(bench.log, turn(M2))).finish(DONE)
         kept = await claimed(bench.log, turn(session_id="s2"))
         await bench.log.drop("s1")
-        assert await bench.log.find(("s1", "m1")) is None
-        assert await bench.log.find(("s1", "m2")) is None
-        assert await bench.log.find(("s2", "m1")) is kept
+        assert await bench.log.find(("s1", M1)) is None
+        assert await bench.log.find(("s1", M2)) is None
+        assert await bench.log.find(("s2", M1)) is kept
 
     async def test_dropping_what_is_not_there_is_fine(self, bench: Bench) -> None:
         await bench.log.drop("nobody")
-        await bench.log.drop(("nobody", "nothing"))
+        await bench.log.drop(("nobody", M1))

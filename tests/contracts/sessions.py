@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
-from chatcore.model import Outcome, Turn
+from chatcore.model import VISITOR, Actor, Outcome, Turn
 from chatcore.ports import ReplyRecord, SessionStore
 from chatcore.settings import ReplySettings
 from chatcore.stores.replies_memory import MemoryReplies
@@ -18,6 +18,8 @@ WITHIN_SECONDS = 20.0
 DONE = Outcome(finish_reason="complete", duration_ms=120)
 STOPPED = Outcome(finish_reason="stopped", duration_ms=30)
 FAILED = Outcome(finish_reason="error", duration_ms=7)
+
+SOMEBODY = Actor(VISITOR, "192.0.2.1")
 
 
 class Counts(NamedTuple):
@@ -102,8 +104,8 @@ class SessionContract:
         assert not await bench.store.is_erased("nobody")
 
     async def test_a_session_that_nobody_knows_can_be_erased_and_again(self, bench: SessionBench) -> None:
-        await bench.store.erase("nobody")
-        await bench.store.erase("nobody")
+        await bench.store.erase("nobody", SOMEBODY)
+        await bench.store.erase("nobody", SOMEBODY)
         assert not await bench.store.is_erased("somebody")
 
 
@@ -145,7 +147,7 @@ class LastingSessionContract(SessionContract):
     async def test_an_erased_session_is_dead_at_once_and_after_a_kill(self, bench: LastingBench) -> None:
         await play(bench.store, turn())
         await play(bench.store, turn(session_id="s2"))
-        erasing = asyncio.create_task(bench.store.erase("s1"))
+        erasing = asyncio.create_task(bench.store.erase("s1", SOMEBODY))
         await asyncio.sleep(0)
         assert await bench.store.is_erased("s1"), "no message may come in while it is being erased"
         await erasing
@@ -158,7 +160,7 @@ class LastingSessionContract(SessionContract):
     async def test_a_late_end_brings_nothing_back(self, bench: LastingBench) -> None:
         asked = turn()
         await settled(bench.store.open_turn(asked))
-        await bench.store.erase("s1")
+        await bench.store.erase("s1", SOMEBODY)
         await settled(bench.store.close_turn(asked, DONE, await reply_of(asked)))
         for store in (bench, await bench.killed()):
             assert await store.counts("s1") is None
@@ -167,7 +169,7 @@ class LastingSessionContract(SessionContract):
     async def test_an_end_in_the_same_moment_brings_nothing_back(self, bench: LastingBench) -> None:
         asked = turn()
         await settled(bench.store.open_turn(asked))
-        erasing = asyncio.create_task(bench.store.erase("s1"))
+        erasing = asyncio.create_task(bench.store.erase("s1", SOMEBODY))
         await asyncio.sleep(0)
         await settled(bench.store.close_turn(asked, DONE, await reply_of(asked)))
         await erasing
@@ -175,7 +177,7 @@ class LastingSessionContract(SessionContract):
 
     async def test_a_new_message_brings_nothing_back(self, bench: LastingBench) -> None:
         await play(bench.store, turn())
-        await bench.store.erase("s1")
+        await bench.store.erase("s1", SOMEBODY)
         await play(bench.store, turn("m2"))
         for store in (bench, await bench.killed()):
             assert await store.counts("s1") is None
@@ -183,10 +185,10 @@ class LastingSessionContract(SessionContract):
 
     async def test_erasing_again_changes_nothing(self, bench: LastingBench) -> None:
         await play(bench.store, turn())
-        await asyncio.gather(*(bench.store.erase("s1") for _ in range(5)))
-        await bench.store.erase("s1")
+        await asyncio.gather(*(bench.store.erase("s1", SOMEBODY) for _ in range(5)))
+        await bench.store.erase("s1", SOMEBODY)
         assert await bench.store.is_erased("s1")
-        await bench.store.erase("nobody")
+        await bench.store.erase("nobody", SOMEBODY)
         for store in (bench, await bench.killed()):
             assert await store.store.is_erased("nobody")
 
@@ -194,6 +196,6 @@ class LastingSessionContract(SessionContract):
         ids = ["a", "A", "ä", "a' OR 1=1 --", '"', "\u2028", "𝄞", "s" * 500]
         for session_id in ids:
             await play(bench.store, turn(session_id=session_id))
-        await bench.store.erase("a")
+        await bench.store.erase("a", SOMEBODY)
         assert [await bench.store.is_erased(one) for one in ids] == [True] + [False] * 7
         assert [(await bench.counts(one) or Counts(0, 0, 0, 0)).messages for one in ids] == [0] + [1] * 7

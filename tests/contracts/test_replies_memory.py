@@ -46,6 +46,14 @@ async def test_the_oldest_finished_replies_make_room(bench: MemoryBench) -> None
     assert await bench.log.find(("s1", "m39")) is not None
 
 
+async def test_the_id_of_a_reply_that_is_no_longer_kept_is_free(bench: MemoryBench) -> None:
+    (await claimed(bench.log, turn())).finish(DONE)
+    bench.clock.advance(KEEP_SECONDS + 1)
+    assert await bench.log.claim(turn()) is None
+    bench.log.sweep(bench.clock.monotonic())
+    assert await bench.log.claim(turn()) is not None
+
+
 async def test_running_replies_are_never_evicted_but_refused_more(bench: MemoryBench) -> None:
     records = [await claimed(bench.log, turn(f"m{number}")) for number in range(11)]
     for record in records[:10]:

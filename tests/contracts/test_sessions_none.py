@@ -4,7 +4,7 @@ import pytest
 
 from chatcore.ports import SessionStore
 from chatcore.stores.sessions_none import NoSessions
-from tests.contracts.sessions import DONE, SessionBench, SessionContract, reply_of, turn
+from tests.contracts.sessions import DONE, SOMEBODY, SessionBench, SessionContract, reply_of, turn
 
 
 class NoneBench:
@@ -30,5 +30,5 @@ async def test_nothing_is_ever_waited_for(bench: SessionBench) -> None:
 
 
 async def test_no_session_is_told_dead(bench: SessionBench) -> None:
-    await bench.store.erase("s1")
+    await bench.store.erase("s1", SOMEBODY)
     assert not await bench.store.is_erased("s1")

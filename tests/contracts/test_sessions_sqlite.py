@@ -9,7 +9,7 @@ import pytest
 
 from chatcore.model import Turn
 from chatcore.ports import SessionStore, StoreUnavailableError
-from tests.contracts.sessions import DONE, FAILED, Counts, LastingSessionContract, play, reply_of, settled, turn
+from tests.contracts.sessions import DONE, FAILED, SOMEBODY, Counts, LastingSessionContract, play, reply_of, settled, turn
 from tests.support import sqlite_bench
 from tests.support.clock import START, ManualClock
 from tests.support.sqlite_bench import SqliteBench
@@ -108,7 +108,7 @@ async def test_a_session_whose_erasing_must_wait_is_dead_meanwhile(bench: FileBe
     bench.file.erased.complete = True
     await bench.file.write_with("PRAGMA query_only = ON")
     with pytest.raises(StoreUnavailableError):
-        await bench.store.erase("s1")
+        await bench.store.erase("s1", SOMEBODY)
     assert await bench.store.is_erased("s1")
     await bench.file.write_with("PRAGMA query_only = OFF")
     bench.file.clock.advance(2)
@@ -121,7 +121,7 @@ async def test_a_session_whose_erasing_must_wait_is_dead_meanwhile(bench: FileBe
 
 
 async def test_a_session_is_looked_up_once_all_are_known_only_where_it_may_be_erased(bench: FileBench) -> None:
-    await bench.store.erase("s1")
+    await bench.store.erase("s1", SOMEBODY)
     bench.file.erased.complete = True
     bench.file.sessions.reader = None  # nobody to ask
     assert not await bench.store.is_erased("s2")

@@ -160,7 +160,7 @@ async def test_what_this_mode_does_not_store(server: ChatServer, visitor: ChatCl
     problem(ask(server, request("GET", "/api/v1/history")), 401, "token_missing")
     for path in ("/api/v1/admin/analytics", "/api/v1/admin/analytics?from=x&to=y&interval=z"):
         problem(ask(server, request("GET", path, "Authorization: Bearer x")), 404, "not_stored")
-    problem(ask(server, request("GET", "/api/v1/admin/sessions")), 404, "not_found")
+    problem(ask(server, request("GET", "/api/v1/admin/sessions")), 404, "not_stored")
     problem(ask(server, request("POST", f"/api/v1/chat/{SOME_ID}/feedback")), 401, "token_missing")
 
 

@@ -43,7 +43,7 @@ class ScriptedAnalytics:
         series = tuple(Slot(start=start) for start in slots(query))
         return Report(query=query, totals=Figures(), series=series, top_origins=(), top_pages=())
 
-    async def rate(self, key: TurnKey, rating: Literal["up", "down"]) -> None:
+    async def rate(self, key: TurnKey, rating: Literal["up", "down"], comment: str | None) -> None:
         """Forget it."""
 
 

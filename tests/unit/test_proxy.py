@@ -7,9 +7,9 @@ import pytest
 
 from chatcore.errors import UPSTREAM_TIMEOUT, UPSTREAM_UNAVAILABLE, Refusal
 from chatcore.live import Live
-from chatcore.model import Delta, Failed, Outcome, ReplyEvent, Turn
+from chatcore.model import Actor, Delta, Failed, Outcome, ReplyEvent, Turn
 from chatcore.observe import Crashed, Happening, ReplyEnded
-from chatcore.ports import ReplyRecord, ReplyText
+from chatcore.ports import ReplyText
 from chatcore.proxy import Proxy
 from chatcore.settings import ReplySettings
 from chatcore.stores.replies_memory import MemoryReplies
@@ -58,7 +58,7 @@ class SlowStore:
         self.text = "".join(delta.content for delta in reply.read(0, 1000))
         return self.closed
 
-    async def erase(self, session_id: str) -> None:
+    async def erase(self, session_id: str, by: Actor) -> None:
         """Nothing is kept."""
 
     async def is_erased(self, session_id: str) -> bool:
@@ -75,7 +75,7 @@ class Stage:
         self.live = Live(MemoryReplies(ReplySettings(reply_max_bytes=100), clock, lambda _: None), 10, clock)
         self.proxy = Proxy(self.live, self.store, ScriptedUpstream(say), clock, self.seen.append)
 
-    async def ended(self, record: ReplyRecord) -> Outcome:
+    async def ended(self, record: ReplyText) -> Outcome:
         for future in (self.store.opened, self.store.closed):
             if not future.done():
                 future.set_result(None)

@@ -1,0 +1,100 @@
+"""Which sessions were erased, known to every instance within moments: by word of the others, and by looking."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+
+from chatcore.ports import Clock, StoreUnavailableError
+from chatcore.stores.postgres.database import Database
+from chatcore.stores.seen import Seen
+
+_BITS = 1 << 20
+_AT_ONCE = 5_000
+_LOOK_SECONDS = 1.0
+_OVERLAP_SECONDS = 30.0
+"""Transactions become visible in another order than their times say; so far back is looked again."""
+
+_SINCE = text(
+    "SELECT session_id, erased_at FROM chatcore.erased WHERE (erased_at, session_id) > (:at, :id) "
+    "ORDER BY erased_at, session_id LIMIT :most"
+)
+_IS_ERASED = text("SELECT EXISTS (SELECT FROM chatcore.erased WHERE session_id = :id)")
+
+
+class Erased:
+    """A filter says "no" for nearly every session; who may have been erased is looked up."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._seen = Seen(_BITS, float("inf"))
+        self._look_at = 0.0
+        self._since = datetime.fromtimestamp(0, UTC)
+        self._looking: asyncio.Task[None] | None = None
+        self._dying: dict[str, int] = {}
+
+    @contextlib.asynccontextmanager
+    async def erasing(self, session_id: str) -> AsyncIterator[None]:
+        """Hold a session for dead while it is being erased here; afterwards it is, unless that failed."""
+        self._dying[session_id] = self._dying.get(session_id, 0) + 1
+        try:
+            yield
+            self._seen.add(session_id)
+        finally:
+            self._dying[session_id] -= 1
+            if not self._dying[session_id]:
+                del self._dying[session_id]
+
+    @property
+    def looking(self) -> bool:
+        """Whether it looks right now."""
+        return self._looking is not None and not self._looking.done()
+
+    def add(self, session_id: str) -> None:
+        """Hear that a session was erased."""
+        self._seen.add(session_id)
+
+    async def holds(self, session_id: str) -> bool:
+        """Tell whether the session was erased. Raises `StoreUnavailableError` where that cannot be told."""
+        if session_id in self._dying:
+            return True
+        if not self._seen.perhaps(session_id):
+            return False
+        try:
+            ((known,),) = await self._database.rows(_IS_ERASED, {"id": session_id})
+        except StoreUnavailableError:
+            if self._seen.complete and self._seen.perhaps(session_id):  # it may know more by now than when it was asked
+                raise  # it is quite sure that it was
+            return False  # chat goes on while the database is away; what is written for a dead session is dropped later
+        return bool(known)
+
+    def tick(self, now: float) -> None:
+        """Let time pass (monotonic seconds): look for what other instances and commands erased."""
+        if now >= self._look_at and not self.looking:
+            self._look_at = now + _LOOK_SECONDS
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+
+    async def _look(self) -> None:
+        at, last = self._since, ""
+        try:
+            while True:
+                rows = await self._database.rows(_SINCE, {"at": at, "id": last, "most": _AT_ONCE})
+                for session_id, erased_at in rows:
+                    self._seen.add(session_id)
+                    at, last = erased_at, session_id
+                if len(rows) < _AT_ONCE:
+                    break
+        except StoreUnavailableError:
+            return  # the writer tells of it
+        newest = at.timestamp() - _OVERLAP_SECONDS
+        self._since = max(self._since, datetime.fromtimestamp(max(newest, 0.0), UTC))
+        self._seen.complete = True
