@@ -2,10 +2,13 @@
 #
 #   docker build --target stateless --tag chatcore:stateless .
 #   docker build --target sqlite --tag chatcore:sqlite .
+#   docker build --target postgres --tag chatcore:postgres .
 #
 # SQLite mode keeps its file in /data, which is a volume:
 #
 #   docker run --publish 8000:8000 --env-file chatcore.env --volume chatcore-data:/data chatcore:sqlite
+#
+# PostgreSQL mode keeps there what it could not yet write to the database; give each instance a volume of its own.
 #
 # Behind a package mirror, pip's configuration is lent to the build and leaves no trace in the image:
 #
@@ -65,6 +68,17 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,required=false \
 COPY --chmod=644 main_sqlite.py /app/
 
 
+# Adds to the packages of SQLite mode, as its requirements do.
+FROM build AS postgres-build
+COPY requirements-sqlite.txt /build/
+COPY requirements.txt /build/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,required=false \
+    pip --python /opt/venv/bin/python install --no-cache-dir --only-binary :all: \
+        --requirement /build/requirements-sqlite.txt --requirement /build/requirements.txt \
+    && chmod -R u=rwX,go=rX /opt/venv
+COPY --chmod=644 main_postgres.py /app/
+
+
 FROM runtime AS stateless
 LABEL org.opencontainers.image.title="chatcore (stateless)"
 COPY --from=stateless-build /opt/venv /opt/venv
@@ -84,3 +98,15 @@ COPY --from=sqlite-build /opt/venv /opt/venv
 COPY --from=sqlite-build /app /app
 VOLUME ["/data"]
 ENTRYPOINT ["python", "main_sqlite.py"]
+
+
+FROM runtime AS postgres
+LABEL org.opencontainers.image.title="chatcore (postgres)"
+USER 0
+RUN install --directory --mode=0700 --owner=10001 --group=10001 /data
+USER 10001:10001
+ENV SPOOL_PATH=/data/spool.db
+COPY --from=postgres-build /opt/venv /opt/venv
+COPY --from=postgres-build /app /app
+VOLUME ["/data"]
+ENTRYPOINT ["python", "main_postgres.py"]

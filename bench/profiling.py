@@ -27,7 +27,7 @@ async def main(arguments: argparse.Namespace) -> None:
     """Run the load, print the profile."""
     length = replace(FULL, seconds=arguments.seconds)
     root = arguments.root.resolve()
-    wanted = arguments.mode if arguments.mode == "sqlite" else root.name
+    wanted = arguments.mode if arguments.mode != "stateless" else root.name
     peer = next(peer for peer in find_peers([root]) if peer.name == wanted)
     async with stage() as setting:
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
@@ -115,7 +115,7 @@ def options() -> argparse.Namespace:
         "--exact", action="store_true", help="Python's own profiler: counts, and times that it distorts"
     )
     parser.add_argument("--root", type=Path, default=ROOT, help="another copy of this repository")
-    parser.add_argument("--mode", choices=["stateless", "sqlite"], default="stateless", help="which main")
+    parser.add_argument("--mode", choices=["stateless", "sqlite", "postgres"], default="stateless", help="which main")
     return parser.parse_args()
 
 

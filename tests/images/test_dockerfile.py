@@ -24,6 +24,11 @@ def _main_targets() -> list[str]:
     return [path.stem.removeprefix("main_") for path in sources.mains()]
 
 
+def _file_of(target: str) -> str:
+    """Give the file of a main's requirements: that of the largest has the name that people expect."""
+    return "requirements.txt" if target == "postgres" else f"requirements-{target}.txt"
+
+
 def _requirements(name: str) -> set[str]:
     """Give a file of requirements and those that it includes."""
     included = re.findall(r"(?m)^-r (\S+)$", (sources.ROOT / name).read_text("utf-8"))
@@ -50,9 +55,7 @@ def test_a_target_holds_what_its_main_needs_and_no_more() -> None:
     for target in _main_targets():
         build = _stages()[f"{target}-build"]
         copied = re.findall(r"(?m)^COPY (?:--chmod=644 )?(\S+) ", build)
-        assert sorted(copied) == sorted(
-            {*_requirements(f"requirements-{target}.txt"), f"main_{target}.py", "chatcore/"}
-        )
+        assert sorted(copied) == sorted({*_requirements(_file_of(target)), f"main_{target}.py", "chatcore/"})
         assert not re.findall(r"(?m)^(?:COPY (?!--from)|ADD )", _stages()[target])
         assert set(re.findall(r"(?m)^COPY --from=(\S+) ", _stages()[target])) == {f"{target}-build"}
 
@@ -60,8 +63,8 @@ def test_a_target_holds_what_its_main_needs_and_no_more() -> None:
 def test_the_packages_of_a_target_are_those_of_its_requirements() -> None:
     for target in _main_targets():
         installed = re.findall(r"--requirement /build/(\S+)", _stages()[f"{target}-build"])
-        assert set(installed) == _requirements(f"requirements-{target}.txt")
-        assert installed[-1] == f"requirements-{target}.txt"
+        assert set(installed) == _requirements(_file_of(target))
+        assert installed[-1] == _file_of(target)
 
 
 def test_the_labels_tell_the_mode_and_the_version() -> None:
@@ -75,12 +78,14 @@ def test_the_labels_tell_the_mode_and_the_version() -> None:
 
 def test_only_a_mode_with_a_file_has_a_volume_and_there_the_file_is() -> None:
     volumes = {target: re.findall(r"(?m)^VOLUME (.+)$", _stages()[target]) for target in _main_targets()}
-    assert volumes == {"stateless": [], "sqlite": ['["/data"]']}
-    sqlite = _stages()["sqlite"]
-    assert re.findall(r"(?m)^ENV SQLITE_DB_PATH=/data/\S+$", sqlite)
-    # What is done to a folder after VOLUME is lost with some builders.
-    assert re.search(r"(?ms)^RUN install --directory --mode=0700 --owner=10001 --group=10001 /data$.*^VOLUME ", sqlite)
-    assert sqlite.rindex("USER 10001:10001\n") > sqlite.rindex("\nRUN ")
+    assert volumes == {"stateless": [], "sqlite": ['["/data"]'], "postgres": ['["/data"]']}
+    for target, variable in (("sqlite", "SQLITE_DB_PATH"), ("postgres", "SPOOL_PATH")):
+        stage = _stages()[target]
+        assert re.findall(rf"(?m)^ENV {variable}=/data/\S+$", stage)
+        # What is done to a folder after VOLUME is lost with some builders.
+        made = r"(?ms)^RUN install --directory --mode=0700 --owner=10001 --group=10001 /data$.*^VOLUME "
+        assert re.search(made, stage)
+        assert stage.rindex("USER 10001:10001\n") > stage.rindex("\nRUN ")
 
 
 def test_the_health_check_is_a_python_program() -> None:
@@ -105,6 +110,6 @@ def test_only_what_an_image_holds_is_sent_to_the_build() -> None:
         for path in sources.ROOT.iterdir()
         if any(rule.startswith("!") and fnmatch(path.name, rule[1:]) for rule in rules)
     }
-    needed = {name for target in _main_targets() for name in _requirements(f"requirements-{target}.txt")}
+    needed = {name for target in _main_targets() for name in _requirements(_file_of(target))}
     assert {"chatcore", *(f"main_{target}.py" for target in _main_targets())} | needed <= sent
     assert not [name for name in sent if not re.fullmatch(r"chatcore|main_\w+\.py|requirements[\w-]*\.txt", name)]
