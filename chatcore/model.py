@@ -32,14 +32,14 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who does something that is audited, and from where: `address` is a limit key, of which a hash is stored."""
+    """Who does something that is audited, and from where: `address` is a limit key, stored as a hash."""
 
     name: str
     address: str = ""
 
 
 VISITOR = "visitor"
-"""The name of all actors who hold a session's token. Operators are `admin:<name>`, people at a terminal `cli:<user>`."""
+"""The name of all who hold a session's token. Operators are `admin:<name>`, people at a terminal `cli:<user>`."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ SAFARI = (
 
 
 class Named:
-    """The store for the contract's turns, whose ids are short names: it sees UUIDs in their place, as from the routes."""
+    """The store for the contract's turns, whose ids are short names: it sees UUIDs, as from the routes."""
 
     def __init__(self, sessions: PostgresSessions) -> None:
         self._sessions = sessions
@@ -167,7 +167,9 @@ async def test_other_instances_hear_of_an_erasure_by_looking(bench: DatabaseBenc
     erased = other.instance.erased
     erased.tick(1.0)
     await eventually(lambda: not erased.looking, WITHIN_SECONDS)
-    other.instance.rows("ALTER TABLE chatcore.erased RENAME TO hidden")  # who is not known to be erased is not asked for
+    other.instance.rows(
+        "ALTER TABLE chatcore.erased RENAME TO hidden"
+    )  # who is not known to be erased is not asked for
     assert not await other.store.is_erased("s1")
     other.instance.rows("ALTER TABLE chatcore.hidden RENAME TO erased")
     await bench.store.erase("s1", SOMEBODY)

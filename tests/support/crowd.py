@@ -32,6 +32,9 @@ def at_all_paces(request: Request) -> Answer:
             return answer_bytes(Wait(0.15), line("begin"), line("item", f"Echo: {said}"), line("end"))
 
 
+THINKING = 0.05
+"""How many seconds a visitor thinks at most before the next message."""
+
 _numbers = itertools.count()
 
 
@@ -128,6 +131,7 @@ class Crowd:
 
     async def _talk(self) -> None:
         while not self._enough.is_set():
+            await asyncio.sleep(self._random.uniform(0, THINKING))  # or the machine would do nothing else
             text = f"{self._random.choice('aabbbcd')}-{next(_numbers)}"
             message = Sent(self._random.randrange(self._sessions), str(uuid.uuid4()), text, time.monotonic())
             self.messages.append(message)

@@ -1,4 +1,4 @@
-"""The writing side of PostgreSQL mode over a real database, put together as the variant does, for tests of its parts."""
+"""The writing side of PostgreSQL mode over a real database, put together as the variant does, for tests."""
 
 import asyncio
 import functools
@@ -32,8 +32,19 @@ WITHIN_SECONDS = 30.0
 """For what a server does; far more than it takes."""
 
 JOURNAL_BYTES = 50_000_000
-TABLES = ("sessions", "turns", "messages", "erased", "journals", "hours", "reply_times", "origins", "pages", "audit_log")
-EMPTY = "; ".join(f"DELETE FROM chatcore.{table}" for table in TABLES)
+TABLES = (
+    "sessions",
+    "turns",
+    "messages",
+    "erased",
+    "journals",
+    "hours",
+    "reply_times",
+    "origins",
+    "pages",
+    "audit_log",
+)
+EMPTY = "; ".join(map("DELETE FROM chatcore.{}".format, TABLES))
 """Quicker than TRUNCATE where there are few rows."""
 SECRET = "a secret of the tests that is long enough for a key"
 
@@ -89,9 +100,7 @@ def pool(url: str) -> driver.Database:
     return driver.Database(url, pool_size=5)
 
 
-def opened(
-    name: str = "m1", session_id: str = "s1", at: float = START, text: str = "hello", **changes: Any
-) -> Opened:
+def opened(name: str = "m1", session_id: str = "s1", at: float = START, text: str = "hello", **changes: Any) -> Opened:
     """Give the entry of a message that was accepted at `at`."""
     told: dict[str, Any] = {"bot": "default", "digest": "00" * 16, "origin": "o", "page": "p", "client": "c"}
     told |= {"session_id": session_id, "message_id": uuid_of(name), "at_us": round(at * 1e6), "text": text}

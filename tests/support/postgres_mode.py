@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psycopg
 
 from tests.support.background import BackgroundLoop
 from tests.support.client import NO_TLS
@@ -52,16 +53,16 @@ class Mode:
         """The journal of an instance."""
         return self.folder / f"spool-{number}.db"
 
-    def start(self, number: int = 0, *, wait: bool = True, **environment: str | None) -> ChatServer:
+    def start(self, number: int = 0, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> ChatServer:
         """Start an instance and wait until it serves. Raises `ServerFailedError`."""
-        settings = {**self._environment, "SPOOL_PATH": str(self.journal(number)), **environment}
+        settings = {**self._environment, "SPOOL_PATH": str(self.journal(number)), **(environment or {})}
         server = ChatServer(settings, main=MAIN, wait=wait)
         self._servers.append(server)
         return server
 
     def start_all(self, count: int, **environment: str) -> list[ChatServer]:
         """Start instances at the same moment and wait until all serve. Raises `ServerFailedError`."""
-        servers = [self.start(number, wait=False, **environment) for number in range(count)]
+        servers = [self.start(number, environment, wait=False) for number in range(count)]
         for server in servers:
             server.wait_until_serving()
         return servers
@@ -119,7 +120,9 @@ class Balancer:
                 for port in tuple(self._ready):
                     ready = False
                     with contextlib.suppress(httpx.TransportError):
-                        ready = (await client.get(f"http://127.0.0.1:{port}/health/ready")).status_code == httpx.codes.OK
+                        ready = (
+                            await client.get(f"http://127.0.0.1:{port}/health/ready")
+                        ).status_code == httpx.codes.OK
                     if port in self._ready:
                         self._ready[port] = ready
                 await asyncio.sleep(0.1)
@@ -222,22 +225,23 @@ def check_figures(database: Database) -> None:
     assert database.sql(f"{sums}, coalesce(sum(reply_ms), 0) FROM chatcore.sessions") == [rows]
     assert database.sql(f"{sums} FROM chatcore.hours") == [rows[:3]]
     assert database.sql("SELECT coalesce(sum(count), 0) FROM chatcore.reply_times") == [(rows[1],)]
+    both = "SELECT coalesce(sum(sessions), 0), coalesce(sum(messages), 0) FROM chatcore"
     for table in ("origins", "pages"):
-        told = database.sql(f"SELECT coalesce(sum(sessions), 0), coalesce(sum(messages), 0) FROM chatcore.{table}")
-        assert told == database.sql("SELECT coalesce(sum(sessions), 0), coalesce(sum(messages), 0) FROM chatcore.hours")
+        told = database.sql(f"{both}.{table}")
+        assert told == database.sql(f"{both}.hours")
         assert told[0][1] == rows[0]
     doubled = "SELECT session_id, message_id, role FROM chatcore.messages GROUP BY 1, 2, 3 HAVING count(*) > 1"
     assert database.sql(doubled) == []
     assert database.sql("SELECT count(*) FROM chatcore.messages WHERE role = 0") == [(rows[0],)]
-    homeless = "SELECT count(*) FROM chatcore.messages LEFT JOIN chatcore.turns USING (session_id, message_id, accepted_at)"
+    homeless = (
+        "SELECT count(*) FROM chatcore.messages LEFT JOIN chatcore.turns USING (session_id, message_id, accepted_at)"
+    )
     assert database.sql(f"{homeless} WHERE state IS NULL") == [(0,)]
 
 
 @contextlib.contextmanager
 def taken_connections(database: Database, leave: int) -> Iterator[None]:
     """Take all connections that the serving role may have, but for so many."""
-    import psycopg
-
     with contextlib.ExitStack() as held:
         taken: list[psycopg.Connection[Any]] = []
         with contextlib.suppress(psycopg.OperationalError):
@@ -246,4 +250,3 @@ def taken_connections(database: Database, leave: int) -> Iterator[None]:
         for connection in taken[:leave]:
             connection.close()
         yield
-

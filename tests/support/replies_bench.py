@@ -12,6 +12,7 @@ from chatcore.model import Delta, Outcome, Turn
 from chatcore.ports import Clock, ReplyText
 from chatcore.settings import PostgresSettings, ReplySettings
 from chatcore.stores.postgres import schema
+from chatcore.stores.postgres.certainty import certainly
 from chatcore.stores.postgres.database import Database
 from chatcore.stores.postgres.entries import Closed
 from chatcore.stores.postgres.journal import Journal
@@ -19,7 +20,7 @@ from chatcore.stores.postgres.recorder import Recorder
 from chatcore.stores.postgres.redis_link import RedisLink
 from chatcore.stores.postgres.replies import PostgresReplies
 from chatcore.stores.postgres.turns import Turns
-from chatcore.stores.postgres.writer import Writer, certainly
+from chatcore.stores.postgres.writer import Writer
 from chatcore.stores.replies_memory import MemoryRecord, MemoryReplies
 from chatcore.wire.encode_document import join_text
 from tests.support.databases import Database as TestDatabase

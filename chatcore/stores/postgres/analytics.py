@@ -6,11 +6,12 @@ from sqlalchemy import text
 
 from chatcore.analytics import DAY_SECONDS, Query, Report
 from chatcore.model import TurnKey
+from chatcore.stores.postgres.certainty import certainly
 from chatcore.stores.postgres.database import Database
 from chatcore.stores.postgres.entries import Rated
 from chatcore.stores.postgres.reports import parameters, report_from
 from chatcore.stores.postgres.statements import statement
-from chatcore.stores.postgres.writer import Writer, certainly
+from chatcore.stores.postgres.writer import Writer
 
 _SECONDS = 20.0
 _FEW_DAYS = 31

@@ -33,10 +33,12 @@ _DRIVER = "postgresql+psycopg://"
 # What servers say (PostgreSQL, appendix A) when it is not the statement's fault.
 _OUTAGES: Mapping[str, str] = {
     "08": "PostgreSQL does not keep the connection",
+    "26000": "PostgreSQL forgets prepared statements: behind a pooler DATABASE_PREPARE must be false",
     "28": "PostgreSQL does not let the serving role in",
     "3D000": "the database does not exist",
     "25006": "PostgreSQL takes no writes: it is read-only, as a replica is",
     "40": "PostgreSQL gave up a transaction that met others",
+    "42P05": "PostgreSQL mixes up prepared statements: behind a pooler DATABASE_PREPARE must be false",
     "42501": "the serving role is not allowed to do its work",
     "53100": "PostgreSQL has no room left on its disk",
     "53200": "PostgreSQL is out of memory",
@@ -169,8 +171,11 @@ class Database:
         async def run() -> Sequence[Row[Any]]:
             async with self._engine.connect() as connection:
                 used.append(_driver_of(connection))
-                result = await connection.execute(statement, parameters)
-                return result.all() if result.returns_rows else ()
+                try:
+                    result = await connection.execute(statement, parameters)
+                    return result.all() if result.returns_rows else ()
+                finally:
+                    used.clear()  # it is about to be somebody else's
 
         return await self._in_time(run(), seconds, used)
 
@@ -207,7 +212,7 @@ class Database:
         connection = await self._engine.connect()
         used.append(_driver_of(connection))
         try:
-            await connection.execution_options(isolation_level="READ COMMITTED")
+            connection = await connection.execution_options(isolation_level="READ COMMITTED")
             begin = _BEGIN_READING if self._read_only else _BEGIN
             await connection.execute(begin, {"limit": f"{seconds * 1000:.0f}ms"})
         except BaseException:
@@ -250,13 +255,14 @@ class Database:
         task.add_done_callback(self._forget)
 
     def _forget(self, task: "asyncio.Future[Any]") -> None:
-        self._abandoned.discard(task)  # type: ignore[arg-type]  # as above
+        self._abandoned.discard(task)
         if not task.cancelled():
             task.exception()  # so that nobody misses it
 
 
 def _driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-    driver: psycopg.AsyncConnection[Any] = connection.sync_connection.connection.driver_connection  # type: ignore[union-attr, assignment]  # it is open, and psycopg's
+    opened: Any = connection.sync_connection
+    driver: psycopg.AsyncConnection[Any] = opened.connection.driver_connection
     return driver
 
 

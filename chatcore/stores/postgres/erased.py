@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import text
 
@@ -13,15 +15,16 @@ from chatcore.stores.seen import Seen
 
 _BITS = 1 << 20
 _AT_ONCE = 5_000
+_MOST_BURIED = 20_000
 _LOOK_SECONDS = 1.0
 _OVERLAP_SECONDS = 30.0
 """Transactions become visible in another order than their times say; so far back is looked again."""
 
-_SINCE = text(
+SINCE = text(
     "SELECT session_id, erased_at FROM chatcore.erased WHERE (erased_at, session_id) > (:at, :id) "
     "ORDER BY erased_at, session_id LIMIT :most"
 )
-_IS_ERASED = text("SELECT EXISTS (SELECT FROM chatcore.erased WHERE session_id = :id)")
+IS_ERASED = text("SELECT EXISTS (SELECT FROM chatcore.erased WHERE session_id = :id)")
 
 
 class Erased:
@@ -35,6 +38,7 @@ class Erased:
         self._since = datetime.fromtimestamp(0, UTC)
         self._looking: asyncio.Task[None] | None = None
         self._dying: dict[str, int] = {}
+        self._buried: OrderedDict[str, None] = OrderedDict()
 
     @contextlib.asynccontextmanager
     async def erasing(self, session_id: str) -> AsyncIterator[None]:
@@ -42,7 +46,7 @@ class Erased:
         self._dying[session_id] = self._dying.get(session_id, 0) + 1
         try:
             yield
-            self._seen.add(session_id)
+            self._bury(session_id)
         finally:
             self._dying[session_id] -= 1
             if not self._dying[session_id]:
@@ -54,21 +58,20 @@ class Erased:
         return self._looking is not None and not self._looking.done()
 
     def add(self, session_id: str) -> None:
-        """Hear that a session was erased."""
+        """Hear that a session may have been erased."""
         self._seen.add(session_id)
 
     async def holds(self, session_id: str) -> bool:
-        """Tell whether the session was erased. Raises `StoreUnavailableError` where that cannot be told."""
+        """Tell whether the session was erased, as far as that can be told."""
         if session_id in self._dying:
             return True
         if not self._seen.perhaps(session_id):
             return False
         try:
-            ((known,),) = await self._database.rows(_IS_ERASED, {"id": session_id})
+            ((known,),) = await self._database.rows(IS_ERASED, {"id": session_id})
         except StoreUnavailableError:
-            if self._seen.complete and self._seen.perhaps(session_id):  # it may know more by now than when it was asked
-                raise  # it is quite sure that it was
-            return False  # chat goes on while the database is away; what is written for a dead session is dropped later
+            # Chat goes on while the database is away; what is written for a dead session is dropped later.
+            return session_id in self._buried
         return bool(known)
 
     def tick(self, now: float) -> None:
@@ -83,13 +86,20 @@ class Erased:
             self._looking.cancel()
             await asyncio.wait({self._looking})
 
+    def _bury(self, session_id: str) -> None:
+        """Remember for certain what the database has said; the latest ones, for when it is away."""
+        self._seen.add(session_id)
+        self._buried[session_id] = None
+        if len(self._buried) > _MOST_BURIED:
+            self._buried.popitem(last=False)
+
     async def _look(self) -> None:
         at, last = self._since, ""
         try:
             while True:
-                rows = await self._database.rows(_SINCE, {"at": at, "id": last, "most": _AT_ONCE})
+                rows: Sequence[Any] = await self._database.rows(SINCE, {"at": at, "id": last, "most": _AT_ONCE})
                 for session_id, erased_at in rows:
-                    self._seen.add(session_id)
+                    self._bury(session_id)
                     at, last = erased_at, session_id
                 if len(rows) < _AT_ONCE:
                     break

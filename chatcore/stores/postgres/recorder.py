@@ -16,7 +16,7 @@ from chatcore.stores.postgres.journal import Numbered
 
 AT_ONCE = 400
 _AT_ONCE_CHARS = 2_000_000
-_RECORD = text(
+RECORD = text(
     "SELECT chatcore.record(CAST(:run AS uuid), :first, :last, CAST(:shard AS smallint), CAST(:entries AS jsonb))"
 )
 _PROBE = text("SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'")
@@ -61,8 +61,8 @@ class Recorder:
 
     async def probe(self) -> None:
         """Ask whether the database takes writes. Raises `OutageError`."""
-        ((replica, read_only),) = await self._database.rows(_PROBE, seconds=_SECONDS)
-        if replica or read_only:
+        rows: Sequence[Any] = await self._database.rows(_PROBE, seconds=_SECONDS)
+        if any(rows[0]):
             raise OutageError(READ_ONLY)
 
     async def _record(self, run: str, entries: Sequence[Numbered]) -> Recorded:
@@ -100,7 +100,7 @@ class Recorder:
             "entries": self._encoder.encode(dict(zip(_GROUPS, groups, strict=True))).decode(),
         }
         try:
-            rows = await self._database.rows(_RECORD, told, seconds=_SECONDS)
+            rows = await self._database.rows(RECORD, told, seconds=_SECONDS)
         except DBAPIError as error:
             cause = error.orig
             if not isinstance(cause, psycopg.Error) or (cause.sqlstate or "")[:2] in _ENTRY_FAULTS:

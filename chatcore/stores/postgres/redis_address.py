@@ -23,6 +23,7 @@ _SENTINEL_SECONDS = 0.5
 _SENTINEL_PORT = 26379
 _FROM_URL = ("ssl_", "db", "host", "port", "username", "password", "connection_class", "client_name")
 _ADVICE = "Write REDIS_URL as redis://, rediss:// or redis+sentinel://host:26379,host:26379/name/0."
+_NO_WRITES = ("readonly", "read only", "oom", "misconf", "noreplicas", "loading", "masterdown")
 
 
 class RedisAddress:
@@ -107,3 +108,17 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not host:
         raise ValueError("a Sentinel has no host")
     return host, int(port)
+
+
+def publicly(reason: str) -> str:
+    """Tell why Redis is lost without an address: `/health` is read by everybody, the log by operators."""
+    lowered = reason.lower()
+    if "password" in lowered or "auth" in lowered:
+        return "Redis does not accept the password"
+    if "certificate" in lowered:
+        return "Redis' certificate is not accepted"
+    if any(
+        word in lowered for word in ("readonly", "read only", "oom", "misconf", "noreplicas", "loading", "masterdown")
+    ):
+        return "Redis takes no writes"
+    return "Redis cannot be reached, or does not answer in time"

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from chatcore.happenings import Crashed, Observe, RedisChanged
 from chatcore.ports import Clock, StoreUnavailableError, Trouble
-from chatcore.stores.postgres.redis_address import ANSWER_SECONDS, RedisAddress
+from chatcore.stores.postgres.redis_address import ANSWER_SECONDS, RedisAddress, publicly
 from chatcore.stores.postgres.redis_script import Argument, Operation, Script, lua_source, pack
 
 MOST_WAITING = 20_000
@@ -95,8 +95,7 @@ class RedisLink:
         """Tell what is wrong, for operators; None when all is well."""
         if self.up:
             return None
-        detail = f"Redis ({self._address.shown}) is not usable: {self._lost or 'not connected yet'}"
-        return Trouble(f"{detail}; limits are counted by each process alone")
+        return Trouble(f"{publicly(self._lost or '')}; limits are counted by each process alone")
 
     def on_return(self, callback: Callable[[], None]) -> None:
         """Have `callback` called when Redis is back after an outage, or has lost its data meanwhile."""

@@ -60,41 +60,58 @@ def clean_up(
     `StoreFaultError`.
     """
     with connect(settings.admin_url) as connection:
-        if not _our_turn(connection, now, unless_since):
+        before = _our_turn(connection, now, unless_since)
+        if before is None:
             return None
-        _settings(connection)
-        add_partitions(connection, now)
-        cleaned = Cleaned(_drop_months(connection, now - settings.message_retention_days * DAY_SECONDS))
-        limits = {
-            "messages": _at(now - settings.message_retention_days * DAY_SECONDS),
-            "erased": _at(now - settings.erased_days * DAY_SECONDS),
-            "journals": _at(now) - timedelta(days=_JOURNAL_DAYS),
-            "figures": int(now - settings.analytics_retention_days * DAY_SECONDS),
-        }
-        for table, condition in BATCHES:
-            while not stop():
-                deleted = connection.execute(deletion(table, condition), limits).rowcount
-                cleaned.rows += deleted
-                if deleted < _AT_ONCE:
-                    break
+        try:
+            return _clean(connection, settings, now, stop)
+        except psycopg.Error:
+            with contextlib.suppress(psycopg.Error):
+                _note(connection, before)  # so that it is tried again before the interval has passed
+            raise
+
+
+def _clean(
+    connection: psycopg.Connection[Any], settings: PostgresSettings, now: float, stop: Callable[[], bool]
+) -> Cleaned:
+    _settings(connection)
+    add_partitions(connection, now)
+    cleaned = Cleaned(_drop_months(connection, now - settings.message_retention_days * DAY_SECONDS))
+    limits = {
+        "messages": _at(now - settings.message_retention_days * DAY_SECONDS),
+        "erased": _at(now - settings.erased_days * DAY_SECONDS),
+        "journals": _at(now) - timedelta(days=_JOURNAL_DAYS),
+        "figures": int(now - settings.analytics_retention_days * DAY_SECONDS),
+    }
+    for table, condition in BATCHES:
+        while not stop():
+            deleted = connection.execute(deletion(table, condition), limits).rowcount
+            cleaned.rows += deleted
+            if deleted < _AT_ONCE:
+                break
     return cleaned
 
 
-def _our_turn(connection: psycopg.Connection[Any], now: float, unless_since: float) -> bool:
-    """Note that the clean-up is done now, unless somebody did within the interval; one instance can."""
+def _our_turn(connection: psycopg.Connection[Any], now: float, unless_since: float) -> float | None:
+    """Note that the clean-up is done now, and give when it was before; None where somebody else does, or has."""
     with connection.transaction():
         row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone()
         if row is None or not row[0]:
-            return False
+            return None
         found = connection.execute("SELECT value FROM chatcore.meta WHERE name = 'cleaned_at'").fetchone()
-        if found is not None and float(found[0]) > unless_since:
-            return False
-        connection.execute(
-            "INSERT INTO chatcore.meta (name, value) VALUES ('cleaned_at', %s) "
-            "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (repr(now),),
-        )
-    return True
+        before = 0.0 if found is None else float(found[0])
+        if before > unless_since:
+            return None
+        _note(connection, now)
+    return before
+
+
+def _note(connection: psycopg.Connection[Any], cleaned_at: float) -> None:
+    connection.execute(
+        "INSERT INTO chatcore.meta (name, value) VALUES ('cleaned_at', %s) "
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (repr(cleaned_at),),
+    )
 
 
 def _settings(connection: psycopg.Connection[Any]) -> None:

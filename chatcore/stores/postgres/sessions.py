@@ -10,26 +10,27 @@ from chatcore.analytics import bucket_of
 from chatcore.archive import Deed
 from chatcore.model import Actor, Outcome, Turn
 from chatcore.ports import Clock, ReplyRecord
+from chatcore.stores.postgres.certainty import certainly
 from chatcore.stores.postgres.database import Database
 from chatcore.stores.postgres.entries import Closed
 from chatcore.stores.postgres.erased import Erased
 from chatcore.stores.postgres.turns import Turns, storable
-from chatcore.stores.postgres.writer import Writer, certainly
+from chatcore.stores.postgres.writer import Writer
 
 _ALL = 1 << 40
 
 # The session's row is locked before anything else, made where there is none: whoever writes for it holds the same lock,
 # and asks afterwards whether the session was erased (migrations/0001_record.sql).
-_LOCK = text("""
+LOCK = text("""
 INSERT INTO chatcore.sessions AS x (id, bot, created_at, seen_at, origin, page, client)
 VALUES (:id, '', now(), now(), '', '', '')
 ON CONFLICT (id) DO UPDATE SET seen_at = x.seen_at
 """)
 # By the database's clock: every instance looks for what was buried since it looked last, and clocks differ.
-_BURY = text(
+BURY = text(
     "INSERT INTO chatcore.erased (session_id, erased_at) VALUES (:id, clock_timestamp()) ON CONFLICT DO NOTHING"
 )
-_DELETE = tuple(
+DELETE = tuple(
     text(f"DELETE FROM chatcore.{table} WHERE {column} = :id")  # noqa: S608 - names of ours
     for table, column in (("messages", "session_id"), ("turns", "session_id"), ("sessions", "id"))
 )
@@ -81,7 +82,7 @@ class PostgresSessions:
     async def erase(self, session_id: str, by: Actor) -> None:
         """Delete all of the session but an entry of the audit log, and bury it. Raises `StoreUnavailableError`."""
         async with self._erased.erasing(session_id), self._database.transaction() as connection:
-            for statement in (_LOCK, _BURY, *_DELETE):
+            for statement in (LOCK, BURY, *DELETE):
                 await connection.execute(statement, {"id": session_id})
             deed = Deed(actor=by.name, action="session_erased", session_id=session_id, address=by.address)
             await self._audit.add(connection, deed)

@@ -23,7 +23,7 @@ _AT_ONCE = 500
 _READ_OF_USER_AGENT = 512
 _CACHED_BROWSERS = 256
 _LONGEST_NAME = 512
-_KNOWN = text("""
+KNOWN = text("""
 SELECT k.session_id, k.message_id::text, k.state, encode(k.digest, 'hex'), k.error_code, k.duration_ms,
     chatcore.microseconds(k.accepted_at), r.content
 FROM jsonb_to_recordset(CAST(:keys AS jsonb)) AS g(s text, m uuid)
@@ -97,6 +97,8 @@ class Turns:
         if how == "journaled" and self._strict:
             self._writer.put(Released(session_id=turn.session_id, message_id=turn.message_id))
             raise StoreUnavailableError
+        if len(self._claimed) >= MOST_ASKED:
+            self._claimed.clear()  # their openings are written again, which changes nothing
         self._claimed.add(turn.key)
         return True
 
@@ -134,7 +136,7 @@ class Turns:
 
     async def _rows(self, keys: Sequence[TurnKey]) -> dict[TurnKey, KnownTurn]:
         listed = msgspec.json.encode([{"s": session, "m": message} for session, message in keys]).decode()
-        rows: Sequence[Any] = await self._database.rows(_KNOWN, {"keys": listed})
+        rows: Sequence[Any] = await self._database.rows(KNOWN, {"keys": listed})
         return {(row[0], row[1]): KnownTurn(*row[2:]) for row in rows}
 
 

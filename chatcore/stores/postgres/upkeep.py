@@ -23,7 +23,7 @@ _AGAIN_SECONDS = 600.0
 _HOUR_SECONDS = 3600.0
 # Turns that nobody can be running any more. What the journal of their instance still says of them counts when it comes.
 # Sessions are locked first, as everybody who writes for them does (migrations/0001_record.sql).
-_CUT = text("""
+CUT = text("""
 WITH old AS MATERIALIZED (
     SELECT session_id, message_id FROM chatcore.turns
     WHERE accepted_at < chatcore.moment(:before) AND accepted_at > chatcore.moment(:after) AND state = 'open'
@@ -95,7 +95,7 @@ class Upkeep:
         after = before - (_LOOK_BACK_SECONDS if far else _LOOK_BACK_SHORT_SECONDS)
         times = {"before": int(before * 1e6), "after": int(after * 1e6), "most": _MOST_CUT}
         try:
-            ((count,),) = await self._database.rows(_CUT, times)
+            ((count,),) = await self._database.rows(CUT, times)
             if far and count < _MOST_CUT:
                 self._looked_far_at = now
         except StoreUnavailableError:

@@ -9,12 +9,12 @@ The order of entries is kept: while anything waits in the journal, new entries g
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Generator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
 
 from chatcore.happenings import Crashed, Observe, StoreChanged, StoreLost, StoreWrote
 from chatcore.model import TurnKey
-from chatcore.ports import Clock, StoreUnavailableError, Trouble
+from chatcore.ports import Clock, Trouble
+from chatcore.stores.postgres.certainty import certainly
 from chatcore.stores.postgres.claims import Claim, Claims
 from chatcore.stores.postgres.database import READ_ONLY, OutageError
 from chatcore.stores.postgres.entries import Closed, Entry, Opened, key_of
@@ -124,9 +124,8 @@ class Writer:
         """
         claim = self._claims.expect(key_of(opened))
         self._add(opened)
-        saved = self.saved()
         try:
-            await certainly(saved)
+            await certainly(self.saved())
             return claim.result() if claim.done() else "journaled"
         finally:
             self._claims.forget(key_of(opened))
@@ -147,10 +146,11 @@ class Writer:
     def trouble(self) -> Trouble | None:
         """Tell what is wrong, None when all is well."""
         waiting = self._journal.waiting
+        state = self.outage or "PostgreSQL is back"
         if self.journal_fault is not None:
-            return Trouble(f"{self.outage}, and the journal cannot be written: {self.journal_fault}", refuses=True)
+            return Trouble(f"{state}, and the journal cannot be written: {self.journal_fault}", refuses=True)
         if self.journaling and self._journal.full:
-            return Trouble(f"{self.outage or 'PostgreSQL is back'}, and the journal is full", refuses=True)
+            return Trouble(f"{state}, and the journal is full", refuses=True)
         if self.outage is not None:
             return Trouble(f"{self.outage}; {waiting} entries wait in the journal")
         if self.journaling:
@@ -171,9 +171,8 @@ class Writer:
 
     def _late(self) -> None:
         self._timed = False
-        if self._fresh:
-            self._settle()
-            self._wake.set()
+        self._settle()
+        self._wake.set()
 
     def _settle(self) -> None:
         for entry in self._fresh.values():
@@ -209,9 +208,7 @@ class Writer:
                 self._claims.settle(batch, None)
         except sqlite3.Error as error:
             self._queue[:0] = batch
-            if self.journal_fault is None:
-                self._observe(StoreChanged("journal_failed", str(error)))
-            self.journal_fault = str(error)
+            self._journal_failed(error)
             self._resolve(self._position, saved=False)
             return False
         except asyncio.CancelledError:
@@ -244,6 +241,11 @@ class Writer:
         self.journaling = True
         self._retry_at = self._clock.monotonic() + _RETRY_SECONDS
 
+    def _journal_failed(self, error: sqlite3.Error) -> None:
+        if self.journal_fault is None:
+            self._observe(StoreChanged("journal_failed", str(error)))
+        self.journal_fault = str(error)
+
     async def _replay(self) -> None:
         """Write the journal to PostgreSQL, oldest first, until it is empty or that fails."""
         try:
@@ -251,7 +253,7 @@ class Writer:
         except OutageError as error:
             self._away(error)
         except sqlite3.Error as error:
-            self._observe(StoreChanged("journal_failed", str(error)))
+            self._journal_failed(error)
         except Exception as error:  # noqa: BLE001 - a bug of ours; it is tried again
             self._observe(Crashed("store", error))
         else:
@@ -271,8 +273,7 @@ class Writer:
             self._handing_over = chunk is None or len(chunk.entries) < AT_ONCE
             if chunk is not None:
                 if chunk.entries:
-                    recorded = await self._recorder.record(chunk.run, chunk.entries)
-                    self._lose(recorded.lost)
+                    self._lose((await self._recorder.record(chunk.run, chunk.entries)).lost)
                     written, self.outage = True, None
                 if chunk.unreadable:
                     self._observe(StoreLost(chunk.unreadable))
@@ -296,17 +297,3 @@ class Writer:
         count = sum(isinstance(entry, Opened | Closed) for _, entry in entries)
         if count:
             self._observe(StoreLost(count))
-
-
-def certainly(saved: Awaitable[bool]) -> Awaitable[None]:
-    """Give what waits for `Writer.saved`, and may be left alone. Raises `StoreUnavailableError` where it was not."""
-    return _Certainly(saved)
-
-
-class _Certainly:
-    def __init__(self, saved: Awaitable[bool]) -> None:
-        self._saved = saved
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        if not (yield from self._saved.__await__()):
-            raise StoreUnavailableError

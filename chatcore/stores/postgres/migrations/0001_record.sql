@@ -10,10 +10,12 @@
 -- locks the same row first, so one of the two sees what the other did. Then rows of the figures: those who add to the same
 -- ones (`shard`) wait for each other before they touch any.
 --
--- The plans are made once for each connection and must suit large tables also where they were made for small ones.
+-- The plans are made once for each connection and must suit large tables also where they were made for small ones: the rows
+-- of a table are looked up one by one. (A turn's row keeps its place, since whoever changes it has locked the session.)
 CREATE FUNCTION chatcore.record(in_run uuid, in_first bigint, in_last bigint, in_shard smallint, entries jsonb)
 RETURNS jsonb LANGUAGE plpgsql
-SET lock_timeout = '4s' SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off
+SET lock_timeout = '4s' SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 DECLARE
     reached bigint;
@@ -84,11 +86,13 @@ BEGIN
     ), ended AS (
         UPDATE chatcore.turns AS k SET state = g.f, error_code = g.e, duration_ms = g.ms
         FROM (
-            SELECT c.*, t.state = 'cut' AS was_cut
-            FROM closed AS c JOIN chatcore.turns AS t ON t.session_id = c.s AND t.message_id = c.m
+            SELECT c.*, t.place, t.state = 'cut' AS was_cut
+            FROM closed AS c CROSS JOIN LATERAL (
+                SELECT ctid AS place, state FROM chatcore.turns WHERE session_id = c.s AND message_id = c.m OFFSET 0
+            ) AS t
             WHERE t.state IN ('open', 'cut')
         ) AS g
-        WHERE k.session_id = g.s AND k.message_id = g.m AND k.state IN ('open', 'cut')
+        WHERE k.ctid = g.place AND k.state IN ('open', 'cut')
         RETURNING g.s, g.m, k.bot, k.accepted_at, g.f, g.ms, g.k, g.at, g.x, g.was_cut
     ), done AS MATERIALIZED (
         SELECT s, m, k.bot, k.accepted_at, 1 AS message, o.begins::integer AS begins, o.o, o.p, o.u,
@@ -183,12 +187,13 @@ BEGIN
 
     IF jsonb_array_length(entries -> 'rated') > 0 THEN
         WITH given AS (
-            SELECT g.*, k.rating AS before
-            FROM jsonb_to_recordset(entries -> 'rated') AS g(s text, m uuid, r text, c text)
-            JOIN chatcore.turns AS k ON k.session_id = g.s AND k.message_id = g.m
+            SELECT g.*, t.place, t.rating AS before
+            FROM jsonb_to_recordset(entries -> 'rated') AS g(s text, m uuid, r text, c text) CROSS JOIN LATERAL (
+                SELECT ctid AS place, rating FROM chatcore.turns WHERE session_id = g.s AND message_id = g.m OFFSET 0
+            ) AS t
         ), rated AS (
             UPDATE chatcore.turns AS k SET rating = g.r, comment = g.c
-            FROM given AS g WHERE k.session_id = g.s AND k.message_id = g.m
+            FROM given AS g WHERE k.ctid = g.place
             RETURNING g.s, k.bot, k.accepted_at,
                 (g.r = 'up')::integer - coalesce((g.before = 'up')::integer, 0) AS up,
                 (g.r = 'down')::integer - coalesce((g.before = 'down')::integer, 0) AS down
