@@ -3,8 +3,8 @@
     python bench/fill_postgres.py --messages 10000000 --days 300
 
 Starts servers of its own (PostgreSQL, Redis, chatcore) in a temporary folder, fills the tables by statements that the
-database runs itself, builds the index of words last, and asks each question several times. 10,000,000 messages need some
-8 GB of disk and a quarter of an hour. Needs the packages of bench/requirements.txt.
+database runs itself, builds the index of words last, and asks each question several times. 10,000,000 messages need
+8 GB of disk and some ten minutes. Needs the packages of bench/requirements.txt.
 """
 
 import argparse

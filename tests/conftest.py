@@ -25,6 +25,10 @@ hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, d
 hypothesis.settings.load_profile("long" if LONG else "fast")
 
 SLOW_FILES = (
+    "test_postgres_commands.py",
+    "test_postgres_outages.py",
+    "test_postgres_kill.py",
+    "test_postgres_instances.py",
     "test_upstream_recordings.py",
     "test_widget_hostile.py",
     "test_upstream_answers.py",

@@ -9,7 +9,17 @@ import pytest
 
 from chatcore.model import Turn
 from chatcore.ports import SessionStore, StoreUnavailableError
-from tests.contracts.sessions import DONE, FAILED, SOMEBODY, Counts, LastingSessionContract, play, reply_of, settled, turn
+from tests.contracts.sessions import (
+    DONE,
+    FAILED,
+    SOMEBODY,
+    Counts,
+    LastingSessionContract,
+    play,
+    reply_of,
+    settled,
+    turn,
+)
 from tests.support import sqlite_bench
 from tests.support.clock import START, ManualClock
 from tests.support.sqlite_bench import SqliteBench

@@ -47,8 +47,15 @@ async def test_a_session_of_stateless_mode_goes_on_and_has_a_row_from_its_first_
 async def test_messages_of_any_kind_are_kept_as_they_were_said(
     n8n: ScriptedN8n, database: Database, redis_server: RedisDatabase, tmp_path: Path, make_client: MakeClient
 ) -> None:
-    texts = ["Grüße 👋🏽", "a\nb\tc", "'; DROP TABLE chatcore.turns; --", "%s :name {0} \\x00", "\u202eright to left", "x" * 4000]
-    with Mode(n8n, database, redis_server.url, tmp_path) as mode:
+    texts = [
+        "Grüße 👋🏽",
+        "a\nb\tc",
+        "'; DROP TABLE chatcore.turns; --",
+        "%s :name {0} \\x00",
+        "\u202eright to left",
+        "x" * 4000,
+    ]
+    with Mode(n8n, database, redis_server.url, tmp_path, DATABASE_PREPARE="true") as mode:
         server = await asyncio.to_thread(mode.start)
         client = make_client(server)
         await client.session()
@@ -105,10 +112,10 @@ async def test_a_start_is_quick_and_idle_memory_small(
             server = await asyncio.to_thread(mode.start)
             assert health(server)["status"] == "ok"
             seconds.append(time.monotonic() - began)
-            if len(seconds) < 5:  # noqa: PLR2004 - the last one stays
+            if len(seconds) < 5:
                 assert await asyncio.to_thread(server.stop) == 0
         await until(lambda: health(server)["uptime_seconds"] > 5)
         resident = server.rss_bytes() / MEBIBYTE
         print(f"start {min(seconds):.2f} to {max(seconds):.2f} s, idle {resident:.0f} MiB")  # noqa: T201 - shown with -s
-        assert statistics.median(seconds) < 1.2  # noqa: PLR2004 - the number that is promised
+        assert statistics.median(seconds) < 1.2
         assert resident < 90

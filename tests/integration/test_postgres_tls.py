@@ -21,9 +21,7 @@ def servers() -> Iterator[tuple[Database, RedisServer]]:
         yield postgres.new_database(), redis
 
 
-async def test_chat_over_tls_to_both(
-    servers: tuple[Database, RedisServer], n8n: ScriptedN8n, tmp_path: Path
-) -> None:
+async def test_chat_over_tls_to_both(servers: tuple[Database, RedisServer], n8n: ScriptedN8n, tmp_path: Path) -> None:
     database, redis = servers
     assert "sslmode=verify-full" in database.url
     assert redis.url.startswith("rediss://")

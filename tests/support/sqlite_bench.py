@@ -12,12 +12,12 @@ from chatcore import keyed
 from chatcore.happenings import Happening
 from chatcore.settings import ReplySettings
 from chatcore.stores.replies_memory import MemoryReplies
+from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite import file
 from chatcore.stores.sqlite.connection import Connection, open_connection
 from chatcore.stores.sqlite.counters import SqliteCounters
 from chatcore.stores.sqlite.entries import KEPT_TURN_SECONDS
 from chatcore.stores.sqlite.replies import SqliteReplies
-from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite.sessions import SqliteSessions
 from chatcore.stores.sqlite.state import take_over
 from chatcore.stores.sqlite.writer import Writer

@@ -4,8 +4,6 @@ Servers that run look at the table `erased`; they stop what still runs for such 
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 
@@ -18,11 +16,12 @@ from chatcore.stores.postgres.database import connect, fault
 # Whoever writes for the session waits for this row, and then sees that it is erased: `chatcore.record` locks it first.
 _LOCK = """
 INSERT INTO chatcore.sessions AS s (id, bot, created_at, seen_at, origin, page, client)
-VALUES (%(id)s, '', %(at)s, %(at)s, '', '', '')
+VALUES (%(id)s, '', now(), now(), '', '', '')
 ON CONFLICT (id) DO UPDATE SET client = s.client
 RETURNING xmax <> 0
 """
-_BURY = "INSERT INTO chatcore.erased (session_id, erased_at) VALUES (%(id)s, %(at)s) ON CONFLICT DO NOTHING"
+# By the database's clock, since servers look for what was buried after they looked last.
+_BURY = "INSERT INTO chatcore.erased (session_id, erased_at) VALUES (%(id)s, clock_timestamp()) ON CONFLICT DO NOTHING"
 _DELETE_MESSAGES = "DELETE FROM chatcore.messages WHERE session_id = %(id)s"
 _DELETE_TURNS = "DELETE FROM chatcore.turns WHERE session_id = %(id)s"
 _DELETE_SESSION = "DELETE FROM chatcore.sessions WHERE id = %(id)s"
@@ -46,7 +45,7 @@ def erase(settings: PostgresSettings, session_id: str, by: str, clock: Clock) ->
 
     Gives whether there was anything, and how many messages.
     """
-    told: dict[str, Any] = {"id": session_id, "at": datetime.fromtimestamp(clock.now(), UTC)}
+    told = {"id": session_id}
     with connect(settings.url) as connection:
         try:
             with connection.transaction():
