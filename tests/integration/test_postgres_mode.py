@@ -1,17 +1,13 @@
 """PostgreSQL mode as visitors and operators meet it: what is kept, where it is read, and what a start costs."""
 
 import asyncio
-import statistics
-import time
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import MakeClient, StartServer
 from tests.support.client import ChatClient
 from tests.support.databases import Database, PostgresServer, RedisDatabase
 from tests.support.n8n import ScriptedN8n
-from tests.support.postgres_mode import AS_OPS, Mode, check_figures, health, is_well, messages_of, until
+from tests.support.postgres_mode import AS_OPS, Mode, check_figures, is_well, messages_of, until
 from tests.support.server import JWT_SECRET
 
 MEBIBYTE = 1 << 20
@@ -97,25 +93,3 @@ async def test_reports_and_searches_are_read_at_the_replica_and_fall_with_it_alo
                     answer = await client.http.get("/api/v1/admin/analytics", headers=AS_OPS)
                     assert answer.status_code == 200
                     assert "Traceback" not in server.log
-
-
-@pytest.mark.alone
-async def test_a_start_is_quick_and_idle_memory_small(
-    n8n: ScriptedN8n, database: Database, redis_server: RedisDatabase, tmp_path: Path
-) -> None:
-    with Mode(n8n, database, redis_server.url, tmp_path) as mode:
-        server = await asyncio.to_thread(mode.start)
-        assert await asyncio.to_thread(server.stop) == 0
-        seconds = []
-        for _ in range(5):
-            began = time.monotonic()
-            server = await asyncio.to_thread(mode.start)
-            assert health(server)["status"] == "ok"
-            seconds.append(time.monotonic() - began)
-            if len(seconds) < 5:
-                assert await asyncio.to_thread(server.stop) == 0
-        await until(lambda: health(server)["uptime_seconds"] > 5)
-        resident = server.rss_bytes() / MEBIBYTE
-        print(f"start {min(seconds):.2f} to {max(seconds):.2f} s, idle {resident:.0f} MiB")  # noqa: T201 - shown with -s
-        assert statistics.median(seconds) < 1.2
-        assert resident < 90

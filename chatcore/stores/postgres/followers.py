@@ -109,6 +109,11 @@ class Followers:
 
     async def follow(self, key: TurnKey, holder: Holder, entries: Sequence[Any]) -> CopiedReply:
         """Give a copy of a reply that has all that its stream has now. Raises `Refusal` (`overloaded`) when full."""
+        before = self._followed.get(key)
+        if before is not None:
+            if not before.copy.forgotten:  # two asked at the same moment
+                return before.copy
+            self._give_up(before, REPLY_GONE)  # or those who read it would wait for ever
         now = self._clock.monotonic()
         copy = CopiedReply(key, holder.digest, self._turns.digest, now, self._memory)
         self._memory.take_in(copy)

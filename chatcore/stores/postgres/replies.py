@@ -140,6 +140,9 @@ class PostgresReplies:
             return found
         if facts.look is not None and facts.holder is None and facts.turn is not None and facts.turn.state == "open":
             facts = await self._ask(key)  # it may have been claimed between the two answers
+            found = await self._in_memory(key, text)
+            if found is not None:
+                return found
         return await self._elsewhere(key, text, facts)
 
     async def drop(self, key: TurnKey | str) -> None:
