@@ -337,6 +337,25 @@ async def test_without_both_each_instance_goes_on_alone(place: Place) -> None:
     place.check(server)
 
 
+async def test_a_message_that_only_the_journal_knows_is_not_run_again(place: Place) -> None:
+    server = await place.start()
+    await place.say()
+    await asyncio.to_thread(place.redis.kill)
+    await asyncio.to_thread(place.postgres.kill)
+    message_id = await place.say()
+    server.kill()
+    server = await place.start()
+    answer = await place.say_again(message_id)
+    assert (answer.status_code, answer.json()["code"]) == (404, "reply_gone")
+    answer = await place.client.chat("another text", message_id=message_id)
+    assert answer.json()["code"] == "message_id_reused"
+    await asyncio.to_thread(place.redis.start)
+    await asyncio.to_thread(place.postgres.start)
+    await until(lambda: is_well(server))
+    assert (await place.say_again(message_id)).status_code == 200, "it is stored now"
+    place.check(server)
+
+
 async def test_an_instance_killed_with_a_full_hand_writes_all_back_also_when_it_starts_without_postgresql(
     place: Place,
 ) -> None:

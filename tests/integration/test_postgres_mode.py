@@ -1,4 +1,4 @@
-"""PostgreSQL mode as visitors and operators meet it: what is kept, where it is read, and what a start costs."""
+"""PostgreSQL mode as visitors and operators meet it: what is kept and where it is read."""
 
 import asyncio
 from pathlib import Path
@@ -9,8 +9,6 @@ from tests.support.databases import Database, PostgresServer, RedisDatabase
 from tests.support.n8n import ScriptedN8n
 from tests.support.postgres_mode import AS_OPS, Mode, check_figures, is_well, messages_of, until
 from tests.support.server import JWT_SECRET
-
-MEBIBYTE = 1 << 20
 
 
 async def test_a_session_of_stateless_mode_goes_on_and_has_a_row_from_its_first_message(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from chatcore.model import TurnKey
 from chatcore.ports import StoreFaultError
 from chatcore.stores.file_lock import Lock
 from chatcore.stores.postgres.entries import Entry
@@ -29,6 +30,11 @@ CREATE TABLE entries (
     entry    BLOB NOT NULL
 ) STRICT;
 CREATE TABLE known (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
+_LEFT = """
+SELECT json_extract(said, '$.s'), json_extract(said, '$.m'), json_extract(said, '$.d')
+FROM (SELECT CAST(entry AS TEXT) AS said FROM entries ORDER BY id DESC LIMIT 200000)
+WHERE said LIKE '{"@":"o"%' AND json_valid(said)
 """
 _ANOTHER = "Set SPOOL_PATH to a file of its own. Nothing was changed."
 
@@ -49,13 +55,18 @@ class Chunk(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """Owns the file. `waiting` and `bytes` count what is in it, or is about to be."""
+    """Owns the file. `waiting` and `bytes` count what is in it, or is about to be.
+
+    `left` are the messages that an earlier run left in it, with the keyed hashes of their texts: nobody else may know
+    of them yet. Of very many the latest.
+    """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         """Take the file, made where it does not exist. Raises `StoreFaultError`."""
         self.path = path
         self.waiting = 0
         self.bytes = 0
+        self.left: dict[TurnKey, str] = {}
         self._max_bytes = max_bytes
         self._connection: Connection | None = None
         self._decoder = msgspec.json.Decoder(Entry)
@@ -75,6 +86,7 @@ class Journal:
                 self.waiting, self.bytes = connection.execute(
                     "SELECT count(*), coalesce(sum(length(entry)), 0) FROM entries"
                 ).fetchone()
+                self.left = {(session, message): digest for session, message, digest in connection.execute(_LEFT)}
         except (OSError, sqlite3.Error) as error:
             self._lock.release()
             raise _unusable(path, error) from None
@@ -148,6 +160,8 @@ class Journal:
         count, size = await self._thread.run(_forget, chunk.run, chunk.last_id)
         self.waiting -= count
         self.bytes -= size
+        if not self.waiting:
+            self.left.clear()
 
     @property
     def _thread(self) -> Connection:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -47,8 +47,17 @@ class KnownTurn(msgspec.Struct, frozen=True):
 class Turns:
     """Asks for turns, and claims them where nothing quicker can."""
 
-    def __init__(self, database: Database, writer: Writer, digest_key: bytes, *, strict: bool = False) -> None:
-        """`digest_key` is secret; `strict` as `PERSIST_STRICT`."""
+    def __init__(
+        self,
+        database: Database,
+        writer: Writer,
+        digest_key: bytes,
+        *,
+        strict: bool = False,
+        left: Mapping[TurnKey, str] | None = None,
+    ) -> None:
+        """`digest_key` is secret; `strict` as `PERSIST_STRICT`; `left` as `Journal.left`, which changes."""
+        self._left = {} if left is None else left
         self._strict = strict
         self._claimed: set[TurnKey] = set()
         self._client = lru_cache(_CACHED_BROWSERS)(_client_of)
@@ -66,6 +75,8 @@ class Turns:
     async def known(self, key: TurnKey) -> KnownTurn | None:
         """Give the turn of `key`, None where there is none. Raises `StoreUnavailableError`, at once in an outage."""
         if self._writer.unreadable:
+            if key in self._left:
+                return self._cut(key)
             raise StoreUnavailableError
         asked = self._asked.get(key)
         if asked is None:
@@ -74,7 +85,12 @@ class Turns:
             asked = self._asked[key] = asyncio.get_running_loop().create_future()
             if self._asking is None:
                 self._asking = asyncio.get_running_loop().create_task(self._ask_all())
-        return await asyncio.shield(asked)
+        known = await asyncio.shield(asked)
+        return self._cut(key) if known is None and key in self._left else known
+
+    def _cut(self, key: TurnKey) -> KnownTurn:
+        """Give a turn that only the journal knows: it is not run again, whatever came of it."""
+        return KnownTurn("cut", self._left[key], "reply_gone", None, 0, None)
 
     def opening(self, turn: Turn) -> Opened | None:
         """Give the opening to write for a turn; None where `claim` has written it."""

@@ -67,6 +67,7 @@ class Stores:
             self._writer,
             keyed.derive(state.hash_key, "message digest"),
             strict=told.persist_strict,
+            left=journal.left,
         )
         self._erased = Erased(self._database, clock)
         self._upkeep = Upkeep(told, self._database, settings.upstream.total_timeout_seconds, clock, observe)
