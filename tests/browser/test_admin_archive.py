@@ -320,6 +320,7 @@ async def test_a_transcript_is_read_from_its_end_to_its_beginning(opened: Open) 
     await expect(operator.messages.first).to_be_focused()
     await expect(operator.messages.first).to_contain_text("Message 20")
     await operator.button("Load earlier messages").click()
+    await expect(operator.messages).to_have_count(120)
     texts = await operator.messages.locator(".text").all_text_contents()
     assert texts == [*(f"Message {number}" for number in range(119)), "(no text)"]
     await operator.page.reload()
