@@ -18,6 +18,7 @@ from chatcore.stores.postgres import sessions
 from chatcore.stores.postgres.entries import Closed, Entry, Opened, Rated
 from chatcore.stores.postgres.journal import Numbered
 from chatcore.stores.postgres.recorder import Recorder
+from chatcore.stores.postgres.statements import statement
 from chatcore.stores.postgres.upkeep import Upkeep
 from tests.contracts.sessions import SOMEBODY
 from tests.support import postgres_bench
@@ -435,8 +436,8 @@ async def test_a_write_that_waits_for_an_erasure_brings_nothing_back(bench: Post
             "ON CONFLICT (id) DO UPDATE SET seen_at = x.seen_at"
         )
         other.execute("INSERT INTO chatcore.erased VALUES ('s1', now())")
-        for statement in sessions.DELETE:
-            other.execute(str(statement).replace(":id", "'s1'").encode())
+        for name in sessions.ERASE[2:]:
+            other.execute(str(statement(name)).replace(":id", "'s1'").encode())
         writing = asyncio.create_task(write(bench, [*whole("m2"), closed("m1")], 2))
         await eventually(lambda: waiting_for_locks(bench), WITHIN_SECONDS)
         other.commit()

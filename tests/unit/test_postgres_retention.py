@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect
 
 from chatcore.analytics import DAY_SECONDS, HOUR_SECONDS
 from chatcore.happenings import StoreChanged
-from chatcore.stores.postgres import erased, recorder, retention, sessions, turns, upkeep
+from chatcore.stores.postgres import erased, recorder, retention, sessions, statements, turns, upkeep
 from chatcore.stores.postgres.retention import clean_up
 from chatcore.stores.postgres.schema import add_partitions
 from chatcore.stores.postgres.upkeep import Upkeep
@@ -294,7 +294,7 @@ def test_all_other_statements_use_indexes_on_full_tables(target: Database) -> No
         (erased.SINCE, {"at": datetime.fromtimestamp(29_900, UTC), "id": "", "most": 5000}),
         (erased.IS_ERASED, {"id": "e5"}),
         (upkeep.CUT, {"before": now - 5_000_000_000, "after": now - 8_000_000_000, "most": 5000}),
-        *((statement, {"id": "s77"}) for statement in (sessions.LOCK, sessions.BURY, *sessions.DELETE)),
+        *((statements.statement(name), {"id": "s77"}) for name in sessions.ERASE),
     ]
     limits = {
         "messages": datetime.fromtimestamp(100, UTC),

@@ -10,10 +10,10 @@ from chatcore.settings import PostgresSettings
 from chatcore.stores.postgres import chain
 from chatcore.stores.postgres.audit import Scribe, links_after
 from chatcore.stores.postgres.database import connect, fault
+from chatcore.stores.postgres.schema import hash_key_of
 
 ENTRIES_AT_ONCE = 1_000
 
-_HASH_KEY = "SELECT value FROM chatcore.meta WHERE name = 'hash_key'"
 _HASH_AT = "SELECT hash FROM chatcore.audit_log WHERE number = %s"
 _NO_KEY = StoreFaultError(
     "the audit log's key is not known",
@@ -36,10 +36,7 @@ def add(connection: psycopg.Connection[Any], settings: PostgresSettings, deed: D
     keys = chain.keys(settings.audit_key, settings.jwt_secrets)
     if not keys:
         raise _NO_KEY
-    row = connection.execute(_HASH_KEY).fetchone()
-    if row is None:
-        raise StoreFaultError("the database has lost the row hash_key of chatcore.meta", "Restore a backup.")
-    Scribe(keys[0], bytes.fromhex(row[0]), clock).add(connection, deed)
+    Scribe(keys[0], hash_key_of(connection), clock).add(connection, deed)
 
 
 def verify(settings: PostgresSettings, noted: str | None) -> Verdict:

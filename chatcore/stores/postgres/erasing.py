@@ -12,19 +12,9 @@ from chatcore.ports import Clock
 from chatcore.settings import PostgresSettings
 from chatcore.stores.postgres import auditing
 from chatcore.stores.postgres.database import connect, fault
+from chatcore.stores.postgres.sessions import ERASE
+from chatcore.stores.postgres.statements import for_psycopg
 
-# Whoever writes for the session waits for this row, and then sees that it is erased: `chatcore.record` locks it first.
-_LOCK = """
-INSERT INTO chatcore.sessions AS s (id, bot, created_at, seen_at, origin, page, client)
-VALUES (%(id)s, '', now(), now(), '', '', '')
-ON CONFLICT (id) DO UPDATE SET client = s.client
-RETURNING xmax <> 0
-"""
-# By the database's clock, since servers look for what was buried after they looked last.
-_BURY = "INSERT INTO chatcore.erased (session_id, erased_at) VALUES (%(id)s, clock_timestamp()) ON CONFLICT DO NOTHING"
-_DELETE_MESSAGES = "DELETE FROM chatcore.messages WHERE session_id = %(id)s"
-_DELETE_TURNS = "DELETE FROM chatcore.turns WHERE session_id = %(id)s"
-_DELETE_SESSION = "DELETE FROM chatcore.sessions WHERE id = %(id)s"
 _COUNT = """
 SELECT s.id, (SELECT count(*) FROM chatcore.messages AS m WHERE m.session_id = s.id)
 FROM chatcore.sessions AS s WHERE s.id = ANY (%s)
@@ -49,11 +39,9 @@ def erase(settings: PostgresSettings, session_id: str, by: str, clock: Clock) ->
     with connect(settings.url) as connection:
         try:
             with connection.transaction():
-                (known,) = connection.execute(_LOCK, told).fetchone() or (False,)
-                connection.execute(_BURY, told)
-                messages = connection.execute(_DELETE_MESSAGES, told).rowcount
-                connection.execute(_DELETE_TURNS, told)
-                connection.execute(_DELETE_SESSION, told)
+                done = {name: connection.execute(for_psycopg(name), told) for name in ERASE}
+                (known,) = done["erase_lock"].fetchone() or (False,)
+                messages = done["erase_messages"].rowcount
                 deed = Deed(actor=by, action="session_erased", session_id=session_id, detail={"messages": messages})
                 auditing.add(connection, settings, deed, clock)
         except psycopg.Error as error:

@@ -13,11 +13,10 @@ from psycopg import sql
 from chatcore.analytics import DAY_SECONDS
 from chatcore.settings import PostgresSettings
 from chatcore.stores.postgres.database import connect
-from chatcore.stores.postgres.schema import add_partitions
+from chatcore.stores.postgres.schema import MONTHS, add_partitions, month
 
 _LOCK = 0x636C65616E  # `clean`
 _MONTH = re.compile(r"messages_(\d{4})_(\d{2})")
-_DECEMBER = 12
 _AT_ONCE = 5_000
 _JOURNAL_DAYS = 90
 _LOCK_TIMEOUT = "2s"
@@ -127,8 +126,7 @@ def _drop_months(connection: psycopg.Connection[Any], limit: float) -> list[str]
         match = _MONTH.fullmatch(name)
         if match is None:
             continue
-        year, month = int(match[1]), int(match[2])
-        end = datetime(year + month // _DECEMBER, month % _DECEMBER + 1, 1, tzinfo=UTC)
+        end = month(int(match[1]) * MONTHS + int(match[2]))  # the next one's beginning
         if end.timestamp() <= limit:
             # Waits for no long reader: everybody who writes a message would wait behind it. Then the next time.
             with contextlib.suppress(psycopg.errors.LockNotAvailable):

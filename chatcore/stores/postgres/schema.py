@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from chatcore.ports import Clock, StoreFaultError
 from chatcore.settings import PostgresSettings
-from chatcore.stores.postgres.database import fault, parameters
+from chatcore.stores.postgres.database import connect, fault, parameters
 
 HEAD = "0001"
 """The revision that this program works with."""
@@ -23,7 +23,8 @@ _OLDEST_SERVER = 150000
 _LOCK = 0x63686174  # `chat`
 _MONTHS_AHEAD = 3
 _MONTHS_BEHIND = 1
-_DECEMBER = 12
+MONTHS = 12
+"""In a year."""
 _NEWER = "Start the newer version of chatcore that migrated it, or give this one a database of its own."
 _OWNER = (
     "Set DATABASE_ADMIN_URL to the role that owns the database (or may create in it), or run "
@@ -44,15 +45,14 @@ def prepare(settings: PostgresSettings, clock: Clock) -> State:
     Raises `StoreFaultError` for what an operator has to change, `DatabaseAwayError` where nothing answers.
     """
     try:
-        serving = psycopg.connect(parameters(settings.url), autocommit=True, prepare_threshold=None)
-    except (psycopg.Error, OSError) as error:
-        raise DatabaseAwayError(fault(error)) from error
+        serving = connect(settings.url)
+    except StoreFaultError as error:
+        raise DatabaseAwayError(error) from error
     with serving:
         try:
-            revision = _revision(serving)
-            if revision is None or revision not in _KNOWN or revision != HEAD or not _may_serve(serving):
+            if _revision(serving) != HEAD or not _may_serve(serving):
                 _upgrade(settings, _role_of(serving), clock)
-            return _state(serving)
+            return State(HEAD, hash_key_of(serving))
         except psycopg.Error as error:
             raise fault(error) from error
 
@@ -60,10 +60,7 @@ def prepare(settings: PostgresSettings, clock: Clock) -> State:
 def migrate(settings: PostgresSettings, clock: Clock) -> str:
     """Bring the schema up to date and make the coming months' partitions; tells what was done."""
     role = conninfo_to_dict(settings.url).get("user")
-    try:
-        before = _upgrade(settings, None if role is None else str(role), clock)
-    except psycopg.Error as error:
-        raise fault(error) from error
+    before = _upgrade(settings, None if role is None else str(role), clock)
     if before == HEAD:
         return f"The schema is up to date (revision {HEAD})"
     return f"The schema was brought from {before or 'nothing'} to revision {HEAD}"
@@ -80,9 +77,9 @@ class DatabaseAwayError(Exception):
 def add_partitions(connection: psycopg.Connection[Any], now: float) -> None:
     """Make the months of messages around `now` (epoch seconds), as the owner."""
     today = datetime.fromtimestamp(now, UTC)
-    first = today.year * _DECEMBER + today.month - 1 - _MONTHS_BEHIND
-    for month in range(first, first + _MONTHS_BEHIND + _MONTHS_AHEAD + 1):
-        begin, end = _month(month), _month(month + 1)
+    first = today.year * MONTHS + today.month - 1 - _MONTHS_BEHIND
+    for number in range(first, first + _MONTHS_BEHIND + _MONTHS_AHEAD + 1):
+        begin, end = month(number), month(number + 1)
         name = f"messages_{begin.year:04d}_{begin.month:02d}"
         known = connection.execute("SELECT to_regclass(%s)", (f"chatcore.{name}",)).fetchone()
         if known is not None and known[0] is not None:
@@ -97,8 +94,9 @@ def add_partitions(connection: psycopg.Connection[Any], now: float) -> None:
             continue  # a wrong clock has put messages of that month into the table for all others, where they may stay
 
 
-def _month(number: int) -> datetime:
-    return datetime(number // _DECEMBER, number % _DECEMBER + 1, 1, tzinfo=UTC)
+def month(number: int) -> datetime:
+    """Give the beginning of a month, counted from the year 0."""
+    return datetime(number // MONTHS, number % MONTHS + 1, 1, tzinfo=UTC)
 
 
 def _revision(connection: psycopg.Connection[Any]) -> str | None:
@@ -134,11 +132,12 @@ def _role_of(connection: psycopg.Connection[Any]) -> str:
     return str(row[0]) if row else ""
 
 
-def _state(connection: psycopg.Connection[Any]) -> State:
+def hash_key_of(connection: psycopg.Connection[Any]) -> bytes:
+    """Give the secret of keyed hashes, which all instances share. Raises `StoreFaultError`."""
     row = connection.execute("SELECT value FROM chatcore.meta WHERE name = 'hash_key'").fetchone()
     if row is None:
         raise StoreFaultError("the database has lost the row hash_key of chatcore.meta", "Restore a backup.")
-    return State(HEAD, bytes.fromhex(row[0]))
+    return bytes.fromhex(row[0])
 
 
 def _upgrade(settings: PostgresSettings, serving: str | None, clock: Clock) -> str | None:

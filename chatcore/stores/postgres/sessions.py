@@ -3,7 +3,6 @@
 from collections.abc import Awaitable
 from typing import Protocol
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatcore.analytics import bucket_of
@@ -14,26 +13,15 @@ from chatcore.stores.postgres.certainty import certainly
 from chatcore.stores.postgres.database import Database
 from chatcore.stores.postgres.entries import Closed
 from chatcore.stores.postgres.erased import Erased
+from chatcore.stores.postgres.statements import statement
 from chatcore.stores.postgres.turns import Turns, storable
 from chatcore.stores.postgres.writer import Writer
+from chatcore.wire.encode_document import join_text
 
 _ALL = 1 << 40
 
-# The session's row is locked before anything else, made where there is none: whoever writes for it holds the same lock,
-# and asks afterwards whether the session was erased (migrations/0001_record.sql).
-LOCK = text("""
-INSERT INTO chatcore.sessions AS x (id, bot, created_at, seen_at, origin, page, client)
-VALUES (:id, '', now(), now(), '', '', '')
-ON CONFLICT (id) DO UPDATE SET seen_at = x.seen_at
-""")
-# By the database's clock: every instance looks for what was buried since it looked last, and clocks differ.
-BURY = text(
-    "INSERT INTO chatcore.erased (session_id, erased_at) VALUES (:id, clock_timestamp()) ON CONFLICT DO NOTHING"
-)
-DELETE = tuple(
-    text(f"DELETE FROM chatcore.{table} WHERE {column} = :id")  # noqa: S608 - names of ours
-    for table, column in (("messages", "session_id"), ("turns", "session_id"), ("sessions", "id"))
-)
+ERASE = ("erase_lock", "erase_bury", "erase_messages", "erase_turns", "erase_session")
+"""The statements that erase a session, in this order, in one transaction."""
 
 
 class _Audit(Protocol):
@@ -74,7 +62,7 @@ class PostgresSessions:
                 duration_ms=outcome.duration_ms,
                 bucket=bucket_of(outcome.duration_ms),
                 at_us=round(self._clock.now() * 1_000_000),
-                text=_text_of(reply),
+                text=storable(join_text(reply.read(0, _ALL))),
             )
         )
         return certainly(self._writer.saved())
@@ -82,21 +70,11 @@ class PostgresSessions:
     async def erase(self, session_id: str, by: Actor) -> None:
         """Delete all of the session but an entry of the audit log, and bury it. Raises `StoreUnavailableError`."""
         async with self._erased.erasing(session_id), self._database.transaction() as connection:
-            for statement in (LOCK, BURY, *DELETE):
-                await connection.execute(statement, {"id": session_id})
+            for name in ERASE:
+                await connection.execute(statement(name), {"id": session_id})
             deed = Deed(actor=by.name, action="session_erased", session_id=session_id, address=by.address)
             await self._audit.add(connection, deed)
 
     async def is_erased(self, session_id: str) -> bool:
         """Tell whether the session was erased; nearly always without asking the database."""
         return await self._erased.holds(session_id)
-
-
-def _text_of(reply: ReplyRecord) -> str:
-    """Give a reply's text; a new segment of it begins after a blank line."""
-    pieces: list[str] = []
-    for delta in reply.read(0, _ALL):
-        if delta.opens_segment and pieces:
-            pieces.append("\n\n")
-        pieces.append(delta.content)
-    return storable("".join(pieces))

@@ -1,28 +1,22 @@
 """What PostgreSQL knows of a turn: asked in groups, so that many messages at once cost one statement."""
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import text
 
-from chatcore import keyed
 from chatcore.analytics import NOWHERE
 from chatcore.model import Turn, TurnKey
 from chatcore.ports import StoreUnavailableError
 from chatcore.stores.postgres.database import Database
 from chatcore.stores.postgres.entries import Opened, Released
 from chatcore.stores.postgres.writer import Writer
+from chatcore.stores.turn_facts import LONGEST_NAME, client_of, digest
 
-DIGEST_BYTES = 16
 MOST_ASKED = 20_000
 _AT_ONCE = 500
-_READ_OF_USER_AGENT = 512
-_CACHED_BROWSERS = 256
-_LONGEST_NAME = 512
 KNOWN = text("""
 SELECT k.session_id, k.message_id::text, k.state, encode(k.digest, 'hex'), k.error_code, k.duration_ms,
     chatcore.microseconds(k.accepted_at), r.content
@@ -60,7 +54,6 @@ class Turns:
         self._left = {} if left is None else left
         self._strict = strict
         self._claimed: set[TurnKey] = set()
-        self._client = lru_cache(_CACHED_BROWSERS)(_client_of)
         self._database = database
         self._writer = writer
         self._key = digest_key
@@ -69,8 +62,7 @@ class Turns:
 
     def digest(self, said: str) -> str:
         """Give a keyed hash of a message's text, which tells a retry from another message and nothing else."""
-        raw = said.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(raw, key=self._key, digest_size=DIGEST_BYTES).hexdigest()
+        return digest(said, self._key).hex()
 
     async def known(self, key: TurnKey) -> KnownTurn | None:
         """Give the turn of `key`, None where there is none. Raises `StoreUnavailableError`, at once in an outage."""
@@ -127,10 +119,10 @@ class Turns:
             digest=self.digest(turn.text),
             at_us=round(turn.received_at * 1_000_000),
             text=storable(turn.text),
-            origin=storable(turn.origin or NOWHERE)[:_LONGEST_NAME],
-            page=storable(turn.page_url or NOWHERE)[:_LONGEST_NAME],
-            client=self._client(turn.user_agent[:_READ_OF_USER_AGENT]),
-            user=None if user is None else storable(user.sub)[:_LONGEST_NAME],
+            origin=storable(turn.origin or NOWHERE)[:LONGEST_NAME],
+            page=storable(turn.page_url or NOWHERE)[:LONGEST_NAME],
+            client=client_of(turn.user_agent),
+            user=None if user is None else storable(user.sub)[:LONGEST_NAME],
         )
 
     async def _ask_all(self) -> None:
@@ -161,7 +153,3 @@ def storable(said: str) -> str:
     if said.isascii() and "\0" not in said:
         return said
     return said.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _client_of(user_agent: str) -> str:
-    return " ".join(keyed.browser(user_agent))

@@ -41,7 +41,6 @@ class Writer:
         self._journal = journal
         self._clock = clock
         self._observe = observe
-        self._run = ""
         self._position = 0
         self._fresh: dict[TurnKey, Opened] = {}
         self._timed = False
@@ -81,7 +80,6 @@ class Writer:
 
     async def open(self) -> None:
         """Begin to write. Raises `sqlite3.Error`."""
-        self._run = self._recorder.run
         await self._journal.open()
         self._task = asyncio.get_running_loop().create_task(self._write_for_ever())
 
@@ -203,7 +201,7 @@ class Writer:
             if batch and not self.journaling:
                 await self._write_or_fail(batch)
             if batch and self.journaling:  # it may have begun just now
-                await self._journal.append(self._run, batch)
+                await self._journal.append(self._recorder.run, batch)
                 self.journal_fault = None
                 self._claims.settle(batch, None)
         except sqlite3.Error as error:
@@ -226,7 +224,7 @@ class Writer:
         """Write to PostgreSQL; an outage makes the journal take it."""
         begun = self._clock.monotonic()
         try:
-            recorded = await self._recorder.record(self._run, batch)
+            recorded = await self._recorder.record(self._recorder.run, batch)
         except OutageError as error:
             self._away(error)
             return

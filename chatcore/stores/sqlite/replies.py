@@ -11,8 +11,8 @@ from chatcore.stores.seen import Seen
 from chatcore.stores.sqlite.connection import Connection
 from chatcore.stores.sqlite.entries import KEPT_TURN_SECONDS, Released
 from chatcore.stores.sqlite.questions import digest_of
-from chatcore.stores.sqlite.sessions import digest
 from chatcore.stores.sqlite.writer import Writer
+from chatcore.stores.turn_facts import digest
 
 MOST_FREED = 10_000
 """Released ids of which memory knows that they are free; the file learns it a moment later."""

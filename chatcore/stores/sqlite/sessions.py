@@ -1,11 +1,8 @@
 """Sessions and their turns in the file: counted, never what was said."""
 
-import hashlib
 import sqlite3
 from collections.abc import Awaitable
-from functools import lru_cache
 
-from chatcore import keyed
 from chatcore.analytics import NOWHERE
 from chatcore.model import Actor, Outcome, Turn
 from chatcore.ports import Clock, ReplyRecord, StoreUnavailableError
@@ -14,11 +11,7 @@ from chatcore.stores.sqlite.connection import Connection
 from chatcore.stores.sqlite.entries import Closed, Erased, Opened
 from chatcore.stores.sqlite.questions import is_erased
 from chatcore.stores.sqlite.writer import Writer
-
-DIGEST_BYTES = 16
-_READ_OF_USER_AGENT = 512
-_CACHED_BROWSERS = 256
-_LONGEST_NAME = 512
+from chatcore.stores.turn_facts import LONGEST_NAME, client_of, digest
 
 
 class SqliteSessions:
@@ -32,7 +25,6 @@ class SqliteSessions:
         self._erasing: set[str] = set()
         self._key = digest_key
         self._clock = clock
-        self._client = lru_cache(_CACHED_BROWSERS)(_client_of)
 
     def open_turn(self, turn: Turn) -> Awaitable[None] | None:
         """Record that a message was accepted; nobody waits for that, since the end of the turn is written after it."""
@@ -42,9 +34,9 @@ class SqliteSessions:
                 bot=turn.bot,
                 at=turn.received_at,
                 digest=digest(turn.text, self._key),
-                origin=(turn.origin or NOWHERE)[:_LONGEST_NAME],
-                page=(turn.page_url or NOWHERE)[:_LONGEST_NAME],
-                client=self._client(turn.user_agent[:_READ_OF_USER_AGENT]),
+                origin=(turn.origin or NOWHERE)[:LONGEST_NAME],
+                page=(turn.page_url or NOWHERE)[:LONGEST_NAME],
+                client=client_of(turn.user_agent),
             )
         )
         return None
@@ -74,12 +66,3 @@ class SqliteSessions:
             return await self.reader.run(is_erased, session_id)
         except sqlite3.Error as error:
             raise StoreUnavailableError from error
-
-
-def digest(text: str, key: bytes) -> bytes:
-    """Give a keyed hash of a message's text, which tells a retry from another message and nothing else."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=key, digest_size=DIGEST_BYTES).digest()
-
-
-def _client_of(user_agent: str) -> str:
-    return " ".join(keyed.browser(user_agent))

@@ -1,0 +1,2 @@
+-- What was said.
+DELETE FROM chatcore.messages WHERE session_id = :id

@@ -1,0 +1,2 @@
+-- The session itself.
+DELETE FROM chatcore.sessions WHERE id = :id

@@ -1,0 +1,2 @@
+-- Its message ids.
+DELETE FROM chatcore.turns WHERE session_id = :id
