@@ -12,6 +12,7 @@ from chatcore import __version__
 from chatcore.asgi import App, Methods, Receive, Scope, Send
 from chatcore.clientaddr import Addresses
 from chatcore.cors import Origins
+from chatcore.delivery import Delivery
 from chatcore.gate import Gate
 from chatcore.health import OK, Check, Health
 from chatcore.live import Live
@@ -38,6 +39,7 @@ from chatcore.routes.operators import Operators
 from chatcore.routes.ops import OpsRoutes
 from chatcore.routes.pages import PageRoutes
 from chatcore.routes.sessions import SessionRoutes
+from chatcore.sending import Sending
 from chatcore.settings import BotSettings, CorsSettings, Settings
 from chatcore.tokens import Tokens
 from chatcore.upstream import N8nUpstream
@@ -126,12 +128,14 @@ class Application:
             observer,
         )
         proxy = Proxy(self._live, stores.sessions, self._upstream, clock, observer)
+        sending = Sending(proxy, limits, clock, observer)
+        delivery = Delivery(self._live, clock)
         checks = {"n8n": self._check_n8n, "service": self._check_service}
         health = Health(settings.mode, __version__, lambda: {**_asked(checks), **self._check_stores()})
         self._ops = OpsRoutes(health, settings.operations.metrics_token, clock, observer)
         self._bots = tuple(bots)
         routes = _routes(
-            ChatRoutes(self._gate, proxy, limits, settings.intake, clock, observer),
+            ChatRoutes(self._gate, self._live, sending, delivery, settings.intake, observer),
             SessionRoutes(
                 self._gate, stores.sessions, self._live, self._upstream, settings.challenge, settings.intake, observer
             ),

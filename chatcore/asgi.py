@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from chatcore.error_shapes import render
 from chatcore.errors import (
     BODY_TOO_LARGE,
     INVALID_REQUEST,
@@ -14,7 +15,6 @@ from chatcore.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     FieldFault,
     Refusal,
-    problem,
 )
 from chatcore.live import ClientGoneError
 from chatcore.ports import ClientConnection
@@ -27,7 +27,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON: Header = (b"content-type", b"application/json")
-PROBLEM: Header = (b"content-type", b"application/problem+json")
 NO_STORE: Header = (b"cache-control", b"no-store")
 _ALWAYS: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 
@@ -39,14 +38,16 @@ _NOT_CACHED = ("/api/", "/chat", "/v1/")
 class Visit:
     """One request while it is answered. `headers` go out with the answer whoever writes it."""
 
-    __slots__ = ("code", "given", "headers", "request_id", "route", "started", "status")
+    __slots__ = ("accept", "code", "given", "headers", "path", "request_id", "route", "started", "status")
 
     def __init__(self, scope: Scope, fresh_id: Callable[[], str], started: float) -> None:
         self.given: dict[bytes, bytes] = dict(scope["headers"])
         asked = self.given.get(b"x-request-id")
         self.request_id = asked.decode() if asked is not None and _REQUEST_ID.match(asked) else fresh_id()
         self.headers: list[Header] = [(b"x-request-id", self.request_id.encode()), *_ALWAYS]
-        if scope["path"].startswith(_NOT_CACHED):
+        self.path: str = scope["path"]
+        self.accept = self.given.get(b"accept")
+        if self.path.startswith(_NOT_CACHED):
             self.headers.append(NO_STORE)
         self.started = started
         self.route = "(none)"
@@ -101,7 +102,7 @@ async def read_body(visit: Visit, receive: Receive, max_bytes: int) -> bytes:
         raise Refusal(UNSUPPORTED_MEDIA_TYPE, said, headers={"Accept-Encoding": "identity"})
     length = visit.given.get(b"content-length")
     if length is not None and length.isdigit() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGoneError
@@ -118,7 +119,7 @@ async def read_body(visit: Visit, receive: Receive, max_bytes: int) -> bytes:
             raise ClientGoneError
         pieces.append(message.get("body", b""))
         total += len(pieces[-1])
-    raise _too_large(max_bytes)
+    raise too_large(max_bytes)
 
 
 async def respond(send: Send, status: int, body: bytes, *headers: Header) -> None:
@@ -133,15 +134,11 @@ async def respond_json(send: Send, status: int, document: Any, *headers: Header)
     await respond(send, status, msgspec.json.encode(document), JSON, *headers)
 
 
-async def respond_problem(send: Send, visit: Visit, refusal: Refusal) -> None:
-    """Write a refusal as a problem document (RFC 9457)."""
+async def respond_refusal(send: Send, visit: Visit, refusal: Refusal) -> None:
+    """Write a refusal in the shape that the client understands."""
     visit.code = refusal.kind.code
-    headers = [PROBLEM, *((name.lower().encode(), value.encode()) for name, value in refusal.headers.items())]
-    if refusal.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % refusal.retry_after))
-    if refusal.kind.status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
-        headers.append((b"www-authenticate", b"Bearer"))
-    await respond(send, refusal.kind.status, msgspec.json.encode(problem(refusal, visit.request_id)), *headers)
+    shown = render(refusal, visit.path, visit.accept, visit.request_id)
+    await respond(send, shown.status, shown.body, *shown.headers)
 
 
 class Methods:
@@ -170,5 +167,6 @@ class Methods:
         await handler(scope, receive, send)
 
 
-def _too_large(max_bytes: int) -> Refusal:
+def too_large(max_bytes: int) -> Refusal:
+    """Give the refusal of a body with more than `max_bytes`."""
     return Refusal(BODY_TOO_LARGE, f"The request body is larger than {max_bytes} bytes.")

@@ -2,8 +2,9 @@
 
 from starlette.exceptions import HTTPException
 
-from chatcore.asgi import App, Header, Message, Receive, Scope, Send, Visit, respond, respond_problem, visit_of
+from chatcore.asgi import App, Header, Message, Receive, Scope, Send, Visit, respond, respond_refusal, visit_of
 from chatcore.cors import Origins
+from chatcore.error_shapes import is_drop_in, is_openai
 from chatcore.errors import INTERNAL_ERROR, NOT_FOUND, ORIGIN_NOT_ALLOWED, STORE_UNAVAILABLE, Refusal
 from chatcore.live import ClientGoneError
 from chatcore.logs import request_id
@@ -17,6 +18,12 @@ _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/ope
 _ANY_ORIGIN: tuple[Header, ...] = (
     (b"access-control-allow-origin", b"*"),
     (b"cross-origin-resource-policy", b"cross-origin"),
+)
+_ANY_PREFLIGHT: tuple[Header, ...] = (
+    (b"access-control-allow-methods", b"GET, POST"),
+    # `*` does not cover Authorization (Fetch standard, 4.8).
+    (b"access-control-allow-headers", b"Authorization, *"),
+    (b"access-control-max-age", b"7200"),
 )
 
 
@@ -65,8 +72,15 @@ class Cors:
         """Serve one HTTP request."""
         visit = visit_of(scope)
         path: str = scope["path"]
+        preflight = scope["method"] == "OPTIONS" and b"access-control-request-method" in visit.given
         if path.startswith(_PUBLIC) and scope["method"] in ("GET", "HEAD"):
             visit.headers.extend(_ANY_ORIGIN)
+        elif is_openai(path):  # whoever holds a key may use it from anywhere
+            visit.headers.append(_ANY_ORIGIN[0])
+            if preflight:
+                visit.route = "(preflight)"
+                await respond(send, 204, b"", *_ANY_PREFLIGHT)
+                return
         elif path not in _OPEN:
             given = visit.given
             origin = given.get(b"origin")
@@ -77,11 +91,13 @@ class Cors:
                 self._observer(Decided("origin", _told(origin, served=decision.served)))
             if not decision.served:
                 visit.headers.extend(decision.headers)
-                await respond_problem(send, visit, Refusal(ORIGIN_NOT_ALLOWED))
+                await respond_refusal(send, visit, Refusal(ORIGIN_NOT_ALLOWED))
                 return
-            if scope["method"] == "OPTIONS" and b"access-control-request-method" in given:
+            if preflight:
                 visit.route = "(preflight)"
-                await respond(send, 204, b"", *self._origins.preflight(decision, None))
+                asked = given.get(b"access-control-request-headers")
+                lines = self._origins.preflight(decision, asked, any_header=is_drop_in(path))
+                await respond(send, 204, b"", *lines)
                 return
             visit.headers.extend(decision.headers)
         await self._app(scope, receive, send)
@@ -123,7 +139,7 @@ class Refusals:
             self._observer(Decided("refused", f"{refusal.kind.code}{where}: {refusal.detail}"))
         if visit.status:
             raise refusal
-        await respond_problem(send, visit, refusal)
+        await respond_refusal(send, visit, refusal)
 
 
 def _told(origin: bytes | None, *, served: bool) -> str:

@@ -3,7 +3,8 @@
 All are immutable. Times are seconds since the Unix epoch (`…_at`) unless a name says otherwise.
 """
 
-from typing import Any, Literal
+from collections.abc import AsyncIterator
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -43,10 +44,30 @@ VISITOR = "visitor"
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
-    """One earlier message that a client sends along where `ACCEPT_HISTORY` is on."""
+    """One earlier message that a client sends along. Only clients of the OpenAI endpoint have `system` ones."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: str
+
+
+class FileHead(msgspec.Struct, frozen=True):
+    """A file of an upload, before its bytes. `name` is a base name without control characters."""
+
+    name: str
+    content_type: str
+
+
+class Upload(Protocol):
+    """The files of one message, read once while they go to n8n, never held whole.
+
+    `refusal` says why reading ended early: a limit was passed, or the client is gone. n8n got no whole request then.
+    """
+
+    refusal: Refusal | None
+
+    def pieces(self) -> AsyncIterator[FileHead | bytes]:
+        """Give each file's head, then its bytes as they come. Raises `Refusal`, the one that `refusal` keeps."""
+        ...
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,6 +84,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     user: User | None = None
     metadata: dict[str, Any] | None = None
     history: list[HistoryEntry] | None = None
+    upload: Upload | None = None
 
     @property
     def key(self) -> TurnKey:
