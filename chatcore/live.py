@@ -2,8 +2,7 @@
 
 A reply runs in a task of its own, so that it outlives the request that asked for it. Its events go into a record of
 the reply log; every reader pulls from there at its own pace, so a slow one holds nothing but its place (the server
-disconnects those that stop reading at all). One tick a quarter of a second gives all heartbeats, without a timer for
-every wait.
+disconnects those that stop reading at all). One tick a quarter of a second gives all heartbeats.
 """
 
 import asyncio
@@ -16,13 +15,12 @@ from chatcore.model import Delta, Outcome, Turn, TurnKey
 from chatcore.ports import ClientConnection, Clock, Peers, ReplyLog, ReplyRecord, ReplyText, StoreUnavailableError
 
 SILENCE_SECONDS = 15.0
-"""After so long without a byte to a reader a heartbeat is due; also when the status is decided at the latest."""
+"""After so long without a byte a reader is due a heartbeat; also when the status is decided at the latest."""
 
 READ_CHARS = 32_768
 """About how much text a reader is given at once, so that a slow one has little of it in the socket's buffer."""
 
-FOLLOWING_SECONDS = 2.0
-"""How far a reply that runs in another process may be behind here."""
+FOLLOWING_SECONDS = 2.0  # how far a reply that runs in another process may be behind here
 
 
 class ClientGoneError(Exception):
@@ -50,6 +48,9 @@ class Running:
             self.ending = why
             if self.begun:
                 self.task.cancel()
+
+
+Converse = Callable[[Turn, Running], Awaitable[None]]
 
 
 class Reader:
@@ -187,19 +188,19 @@ class Live:
         if self.full:
             raise Refusal(OVERLOADED, retry_after=5)
 
-    async def start(self, turn: Turn, converse: Callable[[Turn, Running], Awaitable[None]]) -> ReplyText:
-        """Claim the turn's key and let `converse` run for it; or give the record of who was faster."""
+    async def start(self, turn: Turn, converse: Converse) -> tuple[ReplyText, bool]:
+        """Claim the turn's key and let `converse` run for it; or give the record of who was faster, and false."""
         self.admit()
         record = await self.log.claim(turn)
         if record is None:
             found = await self.log.find(turn.key, turn.text)
             if found is None:  # dropped between the two questions: as busy as it gets
                 raise Refusal(OVERLOADED, retry_after=1)
-            return found
+            return found, False
         running = Running(record)
         self.running[turn.key] = running
         running.task = self.loop.create_task(self._run(turn, running, converse))
-        return record
+        return record, True
 
     def follow(
         self, record: ReplyText, after: int, connection: ClientConnection | None, *, whole: bool = False
@@ -251,10 +252,11 @@ class Live:
 
         May be cancelled and called again with less patience.
         """
-        until = self.clock.monotonic() + max(grace_seconds, 0)
+        grace_seconds = max(grace_seconds, 0)
+        until = self.clock.monotonic() + grace_seconds
         tasks = [running.task for running in self.running.values() if running.task is not None]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=max(grace_seconds, 0))
+            _, late = await asyncio.wait(tasks, timeout=grace_seconds)
             if late:
                 for running in tuple(self.running.values()):
                     running.end(Refusal(SHUTTING_DOWN, "The server was restarted before the reply was complete."))
@@ -287,7 +289,7 @@ class Live:
             await self.log.drop(what)
         return bool(tasks)
 
-    async def _run(self, turn: Turn, running: Running, converse: Callable[[Turn, Running], Awaitable[None]]) -> None:
+    async def _run(self, turn: Turn, running: Running, converse: Converse) -> None:
         running.begun = True
         try:
             await converse(turn, running)

@@ -46,8 +46,8 @@ class Proxy:
         self._clock = clock
         self._observe = observe
 
-    async def send(self, turn: Turn) -> ReplyText:
-        """Start the turn's reply, or join the one that was faster with the same message id.
+    async def send(self, turn: Turn) -> tuple[ReplyText, bool]:
+        """Start the turn's reply, or join the one that was faster with the same message id (and give false).
 
         Raises `Refusal`: `overloaded`, `shutting_down`, `message_id_reused`, `store_unavailable`.
         """

@@ -52,10 +52,13 @@ class Sending:
                 self._observer(Decided("session and day limit", f"{standing.remaining} of {standing.limit} left"))
             self._observer(Decided("chat", f"message of {len(turn.text)} characters accepted for bot {turn.bot}"))
         try:
-            return await self._proxy.send(turn), standing
+            record, begun = await self._proxy.send(turn)
         except Refusal:
             await self._limits.give_back_session(caller.session_id, caller.bot, limit_key)
             raise
+        if not begun:  # the same message came twice at once
+            await self._limits.give_back_session(caller.session_id, caller.bot, limit_key)
+        return record, standing
 
 
 def fresh_uuid(random: bytes) -> str:

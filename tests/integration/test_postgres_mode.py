@@ -1,6 +1,7 @@
 """PostgreSQL mode as visitors and operators meet it: what is kept and where it is read."""
 
 import asyncio
+import uuid
 from pathlib import Path
 
 from tests.conftest import MakeClient, StartServer
@@ -58,6 +59,20 @@ async def test_messages_of_any_kind_are_kept_as_they_were_said(
         kept = [text for _, _, text in messages_of(database, str(client.session_id))]
         assert kept == [one for text in texts for one in (text, f"Echo: {text}")]
         assert all(text[:40] not in server.log for text in texts)
+
+
+async def test_a_message_that_comes_several_times_at_once_costs_its_session_once(
+    n8n: ScriptedN8n, database: Database, redis_server: RedisDatabase, tmp_path: Path, make_client: MakeClient
+) -> None:
+    with Mode(n8n, database, redis_server.url, tmp_path, SESSION_RATE_LIMIT_PER_MINUTE="4") as mode:
+        client = make_client(await asyncio.to_thread(mode.start))
+        await client.session()
+        await asyncio.gather(*(client.http.get("/health") for _ in range(4)))  # connected, so that all come at once
+        message_id = str(uuid.uuid4())
+        same = await asyncio.gather(*(client.chat("Hi", message_id=message_id) for _ in range(4)))
+        assert [answer.status_code for answer in same] == [200] * 4
+        assert [(await client.chat("Ho")).status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert len(n8n.requests) == 4
 
 
 async def test_reports_and_searches_are_read_at_the_replica_and_fall_with_it_alone(

@@ -81,8 +81,8 @@ def _stage() -> Stage:
 
 
 async def test_two_readers_see_the_same_reply_and_it_runs_once(stage: Stage) -> None:
-    first = await stage.live.start(turn(), stage.converse)
-    second = await stage.live.start(turn(), stage.converse)
+    first, _ = await stage.live.start(turn(), stage.converse)
+    second, _ = await stage.live.start(turn(), stage.converse)
     assert first is second
     with stage.live.follow(first, 0, None) as one, stage.live.follow(second, 0, None) as two:
         stage.said.put_nowait("a")
@@ -96,7 +96,7 @@ async def test_two_readers_see_the_same_reply_and_it_runs_once(stage: Stage) -> 
 
 
 async def test_a_slow_reader_misses_nothing(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     with stage.live.follow(record, 0, None) as reader:
         for number in range(100):
             stage.said.put_nowait(str(number))
@@ -120,7 +120,7 @@ async def test_the_limit_of_replies_in_flight_refuses_and_recovers(stage: Stage)
 
 
 async def test_stop_ends_a_reply_and_a_second_stop_is_fine(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     with stage.live.follow(record, 0, None) as reader:
         stage.said.put_nowait("some")
         assert await soon(reader.next()) == [Delta("some")]
@@ -133,7 +133,7 @@ async def test_stop_ends_a_reply_and_a_second_stop_is_fine(stage: Stage) -> None
 
 
 async def test_a_reply_that_is_stopped_before_its_first_step_ends_all_the_same(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     stage.live.running[record.turn_key].end("stopped")
     await stage.live.stop(record.turn_key)
     assert record.outcome is not None
@@ -142,7 +142,7 @@ async def test_a_reply_that_is_stopped_before_its_first_step_ends_all_the_same(s
 
 
 async def test_silence_gives_a_heartbeat_at_its_time_and_again(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     with stage.live.follow(record, 0, None) as reader:
         for _ in range(3):
             waiting = asyncio.create_task(reader.next())
@@ -157,7 +157,7 @@ async def test_silence_gives_a_heartbeat_at_its_time_and_again(stage: Stage) -> 
 
 
 async def test_text_puts_the_heartbeat_off(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     with stage.live.follow(record, 0, None) as reader:
         stage.tick(SILENCE_SECONDS - 1)
         stage.said.put_nowait("a")
@@ -173,7 +173,7 @@ async def test_text_puts_the_heartbeat_off(stage: Stage) -> None:
 
 
 async def test_a_reader_of_the_whole_is_woken_by_the_end_alone(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     with stage.live.follow(record, 0, None, whole=True) as reader:
         waiting = asyncio.create_task(reader.next())
         stage.said.put_nowait("a")
@@ -185,7 +185,7 @@ async def test_a_reader_of_the_whole_is_woken_by_the_end_alone(stage: Stage) -> 
 
 
 async def test_a_waiting_reader_is_handed_text_at_once_where_it_can_take_it(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     pushed: list[tuple[int, list[str]]] = []
     takes = [True, True, False]
 
@@ -209,7 +209,7 @@ async def test_a_waiting_reader_is_handed_text_at_once_where_it_can_take_it(stag
 
 
 async def test_a_client_that_vanishes_frees_its_reader_and_not_the_reply(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     client = Client()
     with pytest.raises(ClientGoneError), stage.live.follow(record, 0, client) as reader:  # noqa: PT012 - the reader's life
         waiting = asyncio.create_task(reader.next())
@@ -229,7 +229,7 @@ async def test_a_reply_whose_task_breaks_still_ends_for_its_readers(stage: Stage
         running.record.append([Delta("a")])
         raise asyncio.CancelledError
 
-    record = await stage.live.start(turn(), broken)
+    record, _ = await stage.live.start(turn(), broken)
     with stage.live.follow(record, 0, None, whole=True) as reader:
         outcome = await soon(reader.next())
     assert isinstance(outcome, Outcome)
@@ -239,7 +239,7 @@ async def test_a_reply_whose_task_breaks_still_ends_for_its_readers(stage: Stage
 
 
 async def test_settle_waits_for_replies_that_end_within_the_grace(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     settling = asyncio.create_task(stage.live.settle(60))
     await asyncio.sleep(0)
     assert not settling.done()
@@ -249,7 +249,7 @@ async def test_settle_waits_for_replies_that_end_within_the_grace(stage: Stage) 
 
 
 async def test_settle_lets_a_slow_reader_of_an_ended_reply_finish(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     stage.said.put_nowait("a")
     stage.said.put_nowait(None)
     with stage.live.follow(record, 0, None) as reader:
@@ -264,14 +264,14 @@ async def test_settle_lets_a_slow_reader_of_an_ended_reply_finish(stage: Stage) 
 
 
 async def test_settle_does_not_wait_for_readers_beyond_the_grace(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     with stage.live.follow(record, 0, None):
         await soon(stage.live.settle(0))
     assert record.outcome is not None
 
 
 async def test_settle_ends_late_replies_with_an_error(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     stage.live.refusing = True
     with pytest.raises(Refusal, match="shutting_down"):
         await stage.live.start(turn("m2"), stage.converse)
@@ -282,7 +282,7 @@ async def test_settle_ends_late_replies_with_an_error(stage: Stage) -> None:
 
 
 async def test_erasing_a_session_stops_and_drops_its_replies(stage: Stage) -> None:
-    record = await stage.live.start(turn(), stage.converse)
+    record, _ = await stage.live.start(turn(), stage.converse)
     await soon(stage.live.erase("s1"))
     assert record.outcome is not None
     assert await stage.live.log.find(record.turn_key) is None

@@ -99,7 +99,7 @@ def says(*events: ReplyEvent) -> Say:
 
 async def test_the_store_opens_while_n8n_works_and_done_waits_until_it_is_closed() -> None:
     stage = Stage(says(Delta("a"), Delta("b")))
-    record = await stage.proxy.send(TURN)
+    record, _ = await stage.proxy.send(TURN)
     await turns_of_the_loop()
     assert record.count() == 2, "text does not wait for the store"
     assert stage.store.calls == ["open m1"], "nothing is closed that is not open yet"
@@ -125,7 +125,7 @@ async def test_the_store_opens_while_n8n_works_and_done_waits_until_it_is_closed
 )
 async def test_every_failure_is_an_outcome_that_is_saved_too(events: Sequence[ReplyEvent], code: str) -> None:
     stage = Stage(says(*events))
-    record = await stage.proxy.send(TURN)
+    record, _ = await stage.proxy.send(TURN)
     outcome = await stage.ended(record)
     assert outcome.finish_reason == "error"
     assert outcome.refusal is not None
@@ -144,7 +144,7 @@ async def test_a_kept_failure_keeps_no_frames_alive() -> None:
             sink([Delta("x" * 101)])
 
     stage = Stage(say)
-    outcome = await stage.ended(await stage.proxy.send(TURN))
+    outcome = await stage.ended((await stage.proxy.send(TURN))[0])
     assert outcome.refusal is not None
     assert outcome.refusal.__traceback__ is None
     assert outcome.refusal.__context__ is None
@@ -152,7 +152,7 @@ async def test_a_kept_failure_keeps_no_frames_alive() -> None:
 
 async def test_what_n8n_never_received_may_run_again() -> None:
     stage = Stage(says(Failed(Refusal(UPSTREAM_UNAVAILABLE), "refused", sent=False)))
-    outcome = await stage.ended(await stage.proxy.send(TURN))
+    outcome = await stage.ended((await stage.proxy.send(TURN))[0])
     assert not outcome.sent
     await turns_of_the_loop()
     assert await stage.live.log.find(TURN.key) is None
@@ -164,7 +164,7 @@ async def test_a_stopped_reply_is_closed_as_such_with_what_was_said() -> None:
         await asyncio.Event().wait()
 
     stage = Stage(say)
-    record = await stage.proxy.send(TURN)
+    record, _ = await stage.proxy.send(TURN)
     await turns_of_the_loop()
     stopping = asyncio.create_task(stage.live.stop(TURN.key))
     await turns_of_the_loop()
@@ -183,7 +183,7 @@ async def test_a_reply_that_is_stopped_before_it_begins_never_reaches_n8n() -> N
         sink([Delta("a")])
 
     stage = Stage(say)
-    record = await stage.proxy.send(TURN)
+    record, _ = await stage.proxy.send(TURN)
     stage.live.running[TURN.key].end("stopped")
     outcome = await stage.ended(record)
     assert outcome.finish_reason == "stopped"
@@ -193,7 +193,7 @@ async def test_a_reply_that_is_stopped_before_it_begins_never_reaches_n8n() -> N
 async def test_a_store_that_breaks_ends_the_reply_with_an_error() -> None:
     stage = Stage(says(Delta("a")))
     stage.store.opened.set_exception(RuntimeError("disk"))
-    record = await stage.proxy.send(TURN)
+    record, _ = await stage.proxy.send(TURN)
     outcome = await stage.ended(record)
     assert outcome.refusal is not None
     assert outcome.refusal.kind.code == "internal_error"
@@ -206,7 +206,7 @@ async def test_a_bug_in_the_upstream_ends_that_reply_alone() -> None:
         raise ZeroDivisionError
 
     stage = Stage(say)
-    outcome = await stage.ended(await stage.proxy.send(TURN))
+    outcome = await stage.ended((await stage.proxy.send(TURN))[0])
     assert outcome.refusal is not None
     assert outcome.refusal.kind.code == "internal_error"
     assert not stage.live.running
