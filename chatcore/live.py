@@ -252,11 +252,10 @@ class Live:
 
         May be cancelled and called again with less patience.
         """
-        grace_seconds = max(grace_seconds, 0)
-        until = self.clock.monotonic() + grace_seconds
+        until = self.clock.monotonic() + max(grace_seconds, 0)
         tasks = [running.task for running in self.running.values() if running.task is not None]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=grace_seconds)
+            _, late = await asyncio.wait(tasks, timeout=max(grace_seconds, 0))
             if late:
                 for running in tuple(self.running.values()):
                     running.end(Refusal(SHUTTING_DOWN, "The server was restarted before the reply was complete."))
