@@ -116,6 +116,21 @@ def server(start_server: StartServer, n8n: ScriptedN8n) -> ChatServer:
     return start_server(n8n)
 
 
+@pytest.fixture(scope="module")
+def n8n_of_module() -> Iterator[ScriptedN8n]:
+    """Give a scripted n8n that the tests of a file share: each says first what it answers."""
+    with ScriptedN8n() as scripted:
+        yield scripted
+    assert not scripted.faults, f"a script of a test failed: {scripted.faults}"
+
+
+@pytest.fixture(scope="module")
+def server_of_module(n8n_of_module: ScriptedN8n) -> Iterator[ChatServer]:
+    """Give a stateless server before `n8n_of_module`: most tests cost less than a start."""
+    with ChatServer({"N8N_WEBHOOK_URL": n8n_of_module.url}) as server:
+        yield server
+
+
 @pytest.fixture
 async def make_client() -> AsyncIterator[MakeClient]:
     """Give `make(server, **options of ChatClient)`; all are closed with the test."""

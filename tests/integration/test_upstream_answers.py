@@ -29,6 +29,7 @@ from tests.support.answers import (
 )
 from tests.support.client import ChatClient
 from tests.support.n8n import ScriptedN8n
+from tests.support.server import ChatServer
 
 TEXTS: list[tuple[str, Answer, str]] = [
     ("output", answer_json({"output": "yes", "text": "no"}), "yes"),
@@ -114,32 +115,42 @@ FAILURES: list[tuple[str, Answer, int, str]] = [
 ]
 
 
+@pytest.fixture(name="one_of_many")
+async def _one_of_many(server_of_module: ChatServer, make_client: MakeClient) -> ChatClient:
+    """Give a client with a session at a server that other tests ask as well."""
+    client = make_client(server_of_module)
+    await client.session()
+    return client
+
+
 @pytest.mark.parametrize(("answer", "text"), [row[1:] for row in TEXTS], ids=[row[0] for row in TEXTS])
-async def test_what_n8n_says_arrives(visitor: ChatClient, n8n: ScriptedN8n, answer: Answer, text: str) -> None:
-    n8n.answer(answer)
-    document = await visitor.chat("Hi")
+async def test_what_n8n_says_arrives(
+    one_of_many: ChatClient, n8n_of_module: ScriptedN8n, answer: Answer, text: str
+) -> None:
+    n8n_of_module.answer(answer)
+    document = await one_of_many.chat("Hi")
     assert document.json().get("content") == text
     assert document.json()["finish_reason"] == "complete"
-    reply = await visitor.reply("Hi")
+    reply = await one_of_many.reply("Hi")
     assert (reply.text, reply.finish_reason) == (text, "complete")
 
 
 @pytest.mark.parametrize(("answer", "status", "code"), [row[1:] for row in FAILURES], ids=[row[0] for row in FAILURES])
 async def test_each_failure_has_its_code_and_leaks_nothing(
-    visitor: ChatClient, n8n: ScriptedN8n, answer: Answer, status: int, code: str
+    one_of_many: ChatClient, n8n_of_module: ScriptedN8n, answer: Answer, status: int, code: str
 ) -> None:
-    n8n.answer(answer)
+    n8n_of_module.answer(answer)
     for got in (
-        await visitor.chat("Hi"),
-        await visitor.http.post(
+        await one_of_many.chat("Hi"),
+        await one_of_many.http.post(
             "/api/v1/chat",
             json={"message": "Hi"},
-            headers={"Authorization": f"Bearer {visitor.token}", "Accept": "text/event-stream"},
+            headers={"Authorization": f"Bearer {one_of_many.token}", "Accept": "text/event-stream"},
         ),
     ):
         assert (got.status_code, got.json()["code"]) == (status, code)
         assert "secret-host" not in got.text
-        assert str(n8n.port) not in got.text
+        assert str(n8n_of_module.port) not in got.text
         assert "www-authenticate" not in got.headers
 
 
@@ -217,8 +228,7 @@ async def test_the_log_says_what_to_change_and_never_what_was_said(
     n8n.answer(answer_json({"rows": ["private-row"]}))
     await client.chat("a very private question")
     async with asyncio.timeout(5):
-        while server.log.count("upstream_invalid") < 2:
+        while "rows" not in server.log:  # names of members help
             await asyncio.sleep(0.05)
-    assert "rows" in server.log, "names of members help"
     for secret in ("private question", "private-row", "e-17-secret", str(client.token), "127.0.0.1:" + str(n8n.port)):
         assert secret not in server.log
