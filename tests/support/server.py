@@ -101,6 +101,11 @@ class ChatServer:
             self._last_log = (self.folder / "log").read_text("utf-8", "replace")
         return self._last_log
 
+    @property
+    def crashes(self) -> str:
+        """The lines of the log that hold a trace: faults of our own, which no outage excuses."""
+        return "\n".join(line for line in self.log.splitlines() if "Traceback" in line)
+
     def rss_bytes(self) -> int:
         """The memory the process holds now (Linux)."""
         fields = Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()
