@@ -83,7 +83,7 @@ def clock(bot: BotSettings, skew: float | None) -> Finding:
 
 
 def read(answer: Answer) -> tuple[State, str]:
-    """Say what an answer to the preflight means (n8n-wire recordings of n8n 2.41.1 for 204 and 404)."""
+    """Say what an answer to the preflight means (as n8n 2.41.1 was seen to answer: 204, 404, 500)."""
     status, said = answer.status, f"answers with status {answer.status}"
     methods = {method.strip().upper() for method in (answer.methods or "").split(",")}
     verdict: tuple[State, str] = ("warning", f"{said}; whether the workflow is active shows only with a message.")
@@ -101,8 +101,8 @@ def read(answer: Answer) -> tuple[State, str]:
     elif status == http.client.NOT_FOUND and _is_html(answer):
         advice = "n8n is still starting (wait, and check again), or the path is none of its webhooks'"
         verdict = ("FAULT", f"answers 404 with a page: {advice}: they begin with /webhook/.")
-    elif status == http.client.NOT_FOUND and _is_of_n8n(answer):
-        verdict = ("FAULT", "is n8n, but the workflow is not active or the path is wrong (404). Activate it in n8n.")
+    elif (status == http.client.NOT_FOUND and _is_of_n8n(answer)) or _knows_no_webhook(answer):
+        verdict = ("FAULT", "is n8n, but the workflow is not active or the path is wrong. Activate it in n8n.")
     elif status in {http.client.UNAUTHORIZED, http.client.FORBIDDEN, http.client.PROXY_AUTHENTICATION_REQUIRED}:
         advice = "n8n itself asks for no credentials here, so something before it does"
         verdict = ("warning", f"{said}: {advice}. Make sure that it lets messages pass.")
@@ -164,6 +164,11 @@ def _is_of_n8n(answer: Answer) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and "webhook" in str(document.get("message")).lower()
+
+
+def _knows_no_webhook(answer: Answer) -> bool:
+    """Tell whether this is what n8n 2.41.1 says to a preflight at a path that no active workflow has: a 500."""
+    return answer.status == http.client.INTERNAL_SERVER_ERROR and (answer.methods or "").strip().upper() == "OPTIONS"
 
 
 def unreachable(error: Exception) -> str:

@@ -16,6 +16,10 @@ _STATUSES: dict[int, tuple[Kind, str]] = {
     401: (UPSTREAM_REFUSED, "n8n wants other credentials: compare the Authentication of its Webhook node"),
     403: (UPSTREAM_REFUSED, "n8n rejected the credentials: compare the Authentication of its Webhook node"),
     404: (UPSTREAM_NOT_FOUND, "n8n knows no such webhook: is the workflow active, the path right, the chat public?"),
+    413: (
+        UPSTREAM_ERROR,
+        "the request is too large for n8n (N8N_PAYLOAD_SIZE_MAX; files: N8N_FORMDATA_FILE_SIZE_MAX) or for a gateway",
+    ),
     502: (UPSTREAM_UNAVAILABLE, "a gateway before n8n does not reach it"),
     503: (UPSTREAM_UNAVAILABLE, "n8n or a gateway before it is not available"),
     504: (UPSTREAM_UNAVAILABLE, "a gateway before n8n gave up waiting"),

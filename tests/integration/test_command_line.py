@@ -165,6 +165,11 @@ def test_check_asks_every_bot(tmp_path: Path) -> None:
     [
         ("HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\n", "<!DOCTYPE html>", "still starting"),
         ("HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n", '{"message":"webhook"}', "not active"),
+        (
+            "HTTP/1.1 500 Server Error\r\nContent-Type: text/html\r\nAccess-Control-Allow-Methods: OPTIONS\r\n",
+            "<!DOCTYPE html>",
+            "not active",
+        ),
         ("HTTP/1.1 301 Moved\r\nLocation: https://elsewhere/\r\n", "", "redirect"),
         ("HTTP/1.1 502 Bad Gateway\r\n", "", "Start n8n"),
         ("SSH-2.0-OpenSSH_9.2\r\n", "", "does not answer in HTTP"),
