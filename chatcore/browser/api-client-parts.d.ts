@@ -42,6 +42,8 @@ export interface Asked {
   /** Becomes JSON. */
   data?: object;
   keepalive?: boolean;
+  /** In the place of `fetch`; it has its own limit of time. */
+  through?: Outgoing["through"];
 }
 
 export type TokenFault = (error: Unchecked) => Unchecked;

@@ -1,34 +1,12 @@
 // Speaks the server's HTTP contract: sessions and tokens, sending, streaming, resuming, stopping.
 /** @import * as Parts from "./api-client-parts.js" */
+import { ChatError, failureOf } from "./chat-error.js";
 import { createEventParser } from "./sse.js";
+
+export { ChatError, failureOf };
 
 const STREAM = { Accept: "text/event-stream" };
 const TEXTS = /** @type {any} */ ({ start: "session_id", delta: "content", content: "content", done: "finish_reason" });
-
-/** A call that failed, with the server's code or one of ours: `network`, `invalid_answer`, `http_<status>`. */
-export class ChatError extends Error {
-  /** @param {string} code where `problem` has none @param {Parts.Unchecked} [problem] @param {Response} [response] */
-  constructor(code, problem, response) {
-    const named = typeof problem?.code === "string" && /^[a-z]\w{0,63}$/.test(problem.code);
-    const { detail, retry_after, content, errors } = named ? problem : {};
-    const status = response?.status;
-    const sentence = status ? `The server answered with status ${status}.` : code;
-    super(typeof detail === "string" ? detail.slice(0, 999) : sentence);
-    this.code = named ? problem.code : code;
-    this.detail = this.message;
-    this.status = status;
-    const seconds = typeof retry_after === "number" ? retry_after : Number(response?.headers.get("Retry-After"));
-    this.retryAfter = seconds > 0 && seconds < 1e7 ? seconds : undefined;
-    this.content = typeof content === "string" ? content : "";
-    this.errors = errors;
-  }
-}
-
-/** What is stored of a failure. @param {unknown} error @param {number} now @returns {Parts.Failure} */
-export const failureOf = (error, now) => {
-  const { code, detail, retryAfter } = error instanceof ChatError ? error : new ChatError("internal_error");
-  return { code, detail, ...(retryAfter && { retry_at: new Date(now + retryAfter * 1e3).toISOString() }) };
-};
 
 /** JSON, its texts as the server takes them. @param {unknown} value */
 const jsonOf = (value) =>
@@ -137,9 +115,9 @@ export const createApiClient = ({
   };
 
   /** @type {Parts.Ask} */
-  const ask = async (method, path, token, { headers, data, keepalive } = {}, outer) => {
+  const ask = async (method, path, token, { headers, data, keepalive, through } = {}, outer) => {
     const request = (/** @type {AbortSignal} */ signal) =>
-      fetch(`${root}/api/v1/${path}`, {
+      (through ?? fetch)(`${root}/api/v1/${path}`, {
         method,
         headers: {
           ...headers,
@@ -154,7 +132,7 @@ export const createApiClient = ({
         redirect: "error", // nobody else gets the token
         referrerPolicy: "strict-origin", // with none, some browsers send `Origin: null`
       });
-    const response = await within(request, outer);
+    const response = await within(request, outer, through && 2e9); // it sees itself whether it gets on
     if (response.ok) return response;
     throw new ChatError(`http_${response.status}`, await documentOf(response, outer), response);
   };
@@ -190,8 +168,8 @@ export const createApiClient = ({
   };
 
   /** What the server gets; a new session, with what was said before. @type {Parts.DataOf} */
-  const dataOf = async ({ history, page_url, ...rest }, { used, features }, signal) => {
-    const data = { ...rest, page_url: pageOf(page_url) };
+  const dataOf = async ({ history, page_url, message, message_id, metadata }, { used, features }, signal) => {
+    const data = { message, message_id, metadata, page_url: pageOf(page_url) };
     const entries = [];
     if (history && !used && features?.history === true) {
       let room = Math.min(6e4, 2e5 - sizeOf(data)) - 20;
@@ -213,8 +191,10 @@ export const createApiClient = ({
       const old = token;
       if (fault || !token) token = await within(() => renewInTurn(key, old, fault, outgoing), signal, 300e3);
       try {
+        const through = outgoing?.through;
+        if (through && !token.features?.uploads) throw new ChatError("uploads_off");
         const data = outgoing && (await dataOf(outgoing, token, signal));
-        const response = await ask(method, path, token, { data, ...asked }, signal);
+        const response = await ask(method, path, token, { data, through, ...asked }, signal);
         const stored = outgoing && read(key);
         if (stored?.session_id === token.session_id) write(key, { ...stored, used: true });
         return response;
@@ -285,6 +265,10 @@ export const createApiClient = ({
     },
     stop: (conversation, id) => order(conversation, "DELETE", pathOf(id)),
     rate: (conversation, id, rating) => order(conversation, "POST", `${pathOf(id)}/feedback`, { data: { rating } }),
+    async features(conversation, outgoing) {
+      const key = keyOf(conversation);
+      return (read(key) ?? (outgoing && (await renewInTurn(key, null, "", outgoing))))?.features;
+    },
     async erase(conversation) {
       await turns.get(keyOf(conversation));
       try {

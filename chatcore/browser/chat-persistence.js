@@ -3,6 +3,8 @@ import { createDatabase, createMemory } from "./history-tables.js";
 
 /** @import * as H from "./history.js" */
 
+/** Of one message, that are kept. */
+export const MAX_FILES = 100;
 const RANK = { failed: 0, pending: 0, error: 1, stopped: 2, complete: 3 };
 
 /** @type {(content: string) => string} */

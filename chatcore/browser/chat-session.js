@@ -1,26 +1,16 @@
 /** Joins the server and what is stored: what is shown is what is stored. No DOM. */
+import { conversationId, createRecall, createUploadLimits, freshId } from "./chat-memory.js";
 import { createReplies, isOpen } from "./replies.js";
 
-/** @import { ApiClient, Change, ChatEvent, ChatPersistence, ChatSession, ChatState, Message, NewMessage } from "./types.js" */
-
-/**
- * @typedef {object} Parts
- * @property {ApiClient} client
- * @property {ChatPersistence} persistence
- * @property {string} server
- * @property {string} bot
- * @property {Storage | null} localStorage the open conversation and the draft
- * @property {Window} window its events, timers and navigator
- * @property {() => number} now milliseconds
- * @property {() => Record<string, unknown> | undefined} [metadata] what the page sends with each message
- */
+/** @import { Again, Change, ChatEvent, ChatSession, ChatState, Message, NewMessage } from "./types.js" */
 
 export const MAX_CHARS = 10_000;
 const CARRIED = 20; // messages that a new server session is told of
 const STOP_MS = 3000; // for so long a server may take to stop a reply
+const NEEDS_ANOTHER_ID = /^(message_id_reused|upload_stopped)$/; // the server knows it otherwise, or as stopped
 const SAME_ID_MS = 3_600_000; // for so long a server knows a message's id
 
-/** @param {Parts} parts @returns {ChatSession} */
+/** @param {import("./types.js").ChatParts} parts @returns {ChatSession} */
 export function createChatSession({ client, persistence, server, bot, localStorage, window, now, metadata }) {
   const { navigator } = window;
   /** @type {Set<(event: ChatEvent) => void>} */
@@ -29,6 +19,16 @@ export function createChatSession({ client, persistence, server, bot, localStora
   const reading = new Map();
   /** @type {(() => void)[]} */
   const ends = [];
+  const recall = createRecall(localStorage, server, bot);
+  const limits = createUploadLimits(client, recall);
+  /** @type {ReturnType<typeof import("./attached-files.js").createAttachedFiles> | undefined} */
+  let attached;
+  const attach = async () => {
+    const { createAttachedFiles } = await import("./attached-files.js");
+    attached ??= createAttachedFiles((message_id, share) => {
+      if (message_id === state.running) tell({ kind: "progress", message_id, share });
+    });
+  };
 
   const connection = () =>
     navigator.onLine === false ? "offline" : replies.waits() && state.running ? "reconnecting" : "ok";
@@ -43,17 +43,11 @@ export function createChatSession({ client, persistence, server, bot, localStora
     if (names.some((name) => state[name] !== before[name])) tell({ kind: "state" });
   };
 
-  /** @param {string} name @param {string} [value] to be remembered; empty to forget */
-  const recall = (name, value) => {
-    const key = `chatcore/${name}/${server}/${bot}`;
-    try {
-      if (value) localStorage?.setItem(key, value);
-      else if (value === "") localStorage?.removeItem(key);
-      else return localStorage?.getItem(key) ?? "";
-    } catch {
-      // denied or full: then it is not remembered
-    }
-    return "";
+  /** See what the server takes. @param {boolean} [asks] whether a session is made to know */
+  const learn = async (asks) => {
+    const outgoing = { message: "", message_id: "", page_url: window.location?.href };
+    const uploads = await limits(state.session?.session_id ?? next, asks ? outgoing : undefined);
+    if (uploads !== undefined) set({ uploads });
   };
 
   /** @param {string} session_id */
@@ -93,6 +87,8 @@ export function createChatSession({ client, persistence, server, bot, localStora
     stored: refresh,
     text: (message) => isShown(message.session_id) && tell({ kind: "message", message }),
     ended(message, failure) {
+      void learn();
+      if (!failure) attached?.drop(message.message_id);
       if (!failure && !recall("kept")) {
         recall("kept", "asked"); // once: there is something that the browser should not throw away
         void navigator.storage?.persist?.().catch(() => false);
@@ -103,7 +99,8 @@ export function createChatSession({ client, persistence, server, bot, localStora
     waiting: () => set(),
   });
   /** @type {ChatState} */
-  let state = { session: null, running: null, connection: "ok", storage: persistence.storage };
+  let state = { session: null, running: null, connection: "ok", storage: persistence.storage, uploads: null };
+  let next = conversationId(); // of the conversation that is begun next: its session may be made before
 
   /** @param {string | null} session_id */
   const open = async (session_id) => {
@@ -114,6 +111,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
     state = { ...state, session };
     tell({ kind: "opened" });
     set({ running: last?.status === "pending" ? last.message_id : null });
+    await learn();
   };
 
   /** @param {NewMessage} question @param {Parameters<typeof replies.follow>[2]} [kept] what to do once it is stored */
@@ -124,6 +122,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
       message_id,
       page_url: window.location?.href,
       metadata: metadata?.(),
+      ...attached?.outgoing(message_id),
       history: async () => {
         const earlier = await persistence.getMessages(session_id, { limit: 2 * CARRIED });
         return earlier
@@ -136,29 +135,54 @@ export function createChatSession({ client, persistence, server, bot, localStora
 
   /**
    * Store a text as a question and send it, in place of a turn that has no reply.
-   * @param {string} content @param {string} [instead]
+   * @param {string} content @param {File[]} [files] @param {string} [instead]
    */
-  const ask = async (content, instead) => {
+  const ask = async (content, files = [], instead) => {
+    if (files.length) await attach();
     if (state.running || !content.trim() || [...content].length > MAX_CHARS) return false;
     const message_id = freshId();
     set({ running: message_id }); // at once: a second Enter sends nothing
     let { session } = state;
     if (!session) {
-      session = await persistence.saveSession({ session_id: `c_${freshId().replaceAll("-", "")}`, bot });
+      session = await persistence.saveSession({ session_id: next, bot });
+      next = conversationId();
       recall("current", session.session_id);
       set({ session });
     }
     const { session_id } = session;
+    /** @type {NewMessage} */
+    const question = { session_id, message_id, role: "user", content, status: "pending" };
+    if (files.length) question.files = attached?.hold(message_id, files);
     return new Promise((/** @type {(taken: boolean) => void} */ resolve) =>
-      send({ session_id, message_id, role: "user", content, status: "pending" }, async (stored) => {
+      send(question, async (stored) => {
         resolve(Boolean(stored)); // not before: until then the draft holds the text
-        if (instead) await persistence.deleteMessage(session_id, instead);
+        if (!instead) return;
+        attached?.drop(instead);
+        await persistence.deleteMessage(session_id, instead);
       }));
   };
 
   /** @param {string} message_id @param {Message["role"]} role */
   const shown = async (message_id, role) =>
     state.session && persistence.getMessage(state.session.session_id, message_id, role);
+
+  // Nothing is asked again without its files: where they are not here, or were refused, somebody must see to it.
+  /** @param {Message} message @param {string} [instead] @returns {Promise<Again | null>} */
+  const askWith = async (message, instead) => {
+    const files = attached?.of(message.message_id);
+    if (message.files && !attached?.canSend(message)) return { message, files: files ?? [], instead };
+    await ask(message.content, files, instead);
+    return null;
+  };
+
+  /** Send no more of a question's files. @param {string} session_id @param {string} message_id */
+  const giveUp = async (session_id, message_id) => {
+    replies.giveUp(message_id);
+    const question = await persistence.getMessage(session_id, message_id, "user");
+    const failure = { code: "upload_stopped", detail: "" };
+    if (question) await persistence.saveMessage({ ...question, status: "failed", failure });
+    await client.stop(session_id, message_id).catch(() => {}); // it may have begun there
+  };
 
   /** @param {Change} change */
   const changed = async ({ kind, session_id, message_id }) => {
@@ -218,22 +242,29 @@ export function createChatSession({ client, persistence, server, bot, localStora
       const stored = await persistence.getMessages(state.session.session_id, options);
       return stored.map((message) => (message.role === "assistant" && replies.live.get(message.message_id)) || message);
     },
-    send: (text) => ask(text),
+    draftFiles: [],
+    prepare: () => learn(!recall("uploads")),
+    holds: (message_id) => Boolean(attached?.of(message_id)),
+    send: ask,
     async sendAgain(message_id) {
       const question = await shown(message_id, "user");
-      if (question?.status !== "failed" || state.running) return;
-      const known = now() - Date.parse(question.created_at) < SAME_ID_MS && question.failure?.code !== "message_id_reused";
-      await (known ? send(question) : ask(question.content, message_id));
+      if (question?.status !== "failed" || state.running) return null;
+      const { created_at, failure, files } = question;
+      const known = now() - Date.parse(created_at) < SAME_ID_MS && !NEEDS_ANOTHER_ID.test(failure?.code ?? "");
+      if (!known || (files && !attached?.canSend(question))) return askWith(question, message_id);
+      await send(question);
+      return null;
     },
     async askAgain(message_id) {
       const question = await shown(message_id, "user");
       const reply = await shown(message_id, "assistant");
-      if (question) await ask(question.content, reply?.content ? undefined : message_id);
+      return question && !state.running ? askWith(question, reply?.content ? undefined : message_id) : null;
     },
     async stop() {
       const { running, session } = state;
       if (!running || !session) return;
       const { session_id } = session;
+      if (attached?.isLeaving(running)) return giveUp(session_id, running);
       const here = async () => {
         const question = await persistence.getMessage(session_id, running, "user");
         const reply = replies.live.get(running) ?? (await persistence.getMessage(session_id, running, "assistant"));
@@ -266,13 +297,4 @@ export function createChatSession({ client, persistence, server, bot, localStora
       replies.close();
     },
   };
-}
-
-/** A version 4 UUID (RFC 9562); `crypto.randomUUID` is missing where a page came by plain http. */
-function freshId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return digits.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }

@@ -1,5 +1,5 @@
 // Reads a document of conversations and trusts nothing in it: everything is checked, and what is unknown is refused.
-import { titleOf } from "./chat-persistence.js";
+import { MAX_FILES, titleOf } from "./chat-persistence.js";
 
 /** @import * as H from "./history.js" */
 
@@ -68,9 +68,15 @@ const TURN = {
   content: text(2 ** 22),
   created_at: time,
 };
+/** @type {H.Reader} */
+const bytes = (value, where) => (Number.isSafeInteger(value) && value >= 0 ? value : refuse(where, "not a count"));
 const MESSAGE = object(
   { ...TURN, status: choice("complete", "failed", "stopped", "error") },
-  { failure: object({ code: text(64), detail: text(2000) }), rating: choice("up", "down") },
+  {
+    failure: object({ code: text(64), detail: text(2000) }),
+    rating: choice("up", "down"),
+    files: list(object({ name: text(255), size: bytes, type: text(255) }), MAX_FILES),
+  },
 );
 const SESSION = { session_id: text(64, /^[\w-]+$/), bot: text(64), created_at: time };
 const DOCUMENT = object({
@@ -98,13 +104,14 @@ const conversation = ({ messages, ...session }, where, ofServer) => {
   let last = "";
   for (const [index, message] of messages.entries()) {
     const here = `${at(where, "messages")}[${index}]`;
-    const { message_id, role, status, failure, rating } = message;
+    const { message_id, role, status, failure, rating, files } = message;
     if (keys.has(role + message_id)) refuse(here, "comes twice");
     keys.add(role + message_id);
     const isOf = status === "failed" ? "user" : "assistant";
     if (status !== "complete" && role !== isOf) refuse(here, `${status} and of this role`);
     if (failure && status !== "failed" && status !== "error") refuse(here, `${status} and with a failure`);
     if (rating && role === "user") refuse(here, "a question with a rating");
+    if (files && role !== "user") refuse(here, "a reply with files");
     if (message.created_at <= last) {
       if (!ofServer) refuse(here, "not later than the message before");
       message.created_at = next(last);

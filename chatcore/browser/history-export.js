@@ -1,18 +1,22 @@
 // Writes conversations as a document to be imported again, or as a text to be read.
 import { batchesOf } from "./history-batches.js";
+import { MAX_FILES } from "./chat-persistence.js";
 
 /** @import * as H from "./history.js" */
 
 /** As it is exported: nothing waits in a document. @type {(message: H.Message) => H.Exported} */
-const settled = ({ message_id, role, content, created_at, status, failure, rating }) => {
+const settled = ({ message_id, role, content, created_at, status, failure, rating, files }) => {
   if (status === "pending") {
     status = role === "user" ? "failed" : "error";
     failure = role === "user" ? undefined : { code: "reply_gone", detail: "The reply had not ended." };
   }
   const { code = "", detail = "" } = failure ?? {};
   const told = failure && /failed|error/.test(status) && { code: code.slice(0, 64), detail: detail.slice(0, 2000) };
-  return { message_id, role, content, created_at, status, failure: told || undefined, rating };
+  const named = role === "user" && files ? files.slice(0, MAX_FILES).map(noted) : undefined;
+  return { message_id, role, content, created_at, status, failure: told || undefined, rating, files: named };
 };
+/** As an import takes it. @type {(file: H.FileNote) => H.FileNote} */
+const noted = ({ name, size, type }) => ({ name: name.slice(0, 255), size, type: type.slice(0, 255) });
 
 /** @type {(value: object, depth: number) => string} */
 const json = (value, depth) => JSON.stringify(value, null, 1).replaceAll("\n", `\n${" ".repeat(depth)}`);
@@ -31,6 +35,11 @@ const heading = ({ title, session_id }) => clean(title).replace(/\s+/g, " ").tri
 const escaped = (text) => text.replace(/[\\`*_~[\]<>&#|!]/g, "\\$&");
 /** @type {(message: H.Exported) => string} */
 const state = ({ status }) => (status === "complete" ? "" : status === "failed" ? " (not sent)" : ` (${status})`);
+/** The line that names the files of a message. @type {(message: H.Exported, wrap: (text: string) => string) => string} */
+const attached = ({ files }, wrap) =>
+  files?.length
+    ? `\nFiles: ${files.map(({ name, size }) => `${wrap(clean(name).replace(/\s+/g, " "))} (${size} bytes)`).join(", ")}\n`
+    : "";
 const WHO = { user: "You", assistant: "Assistant" };
 
 /** @type {Record<H.ExportFormat, H.Writer>} */
@@ -49,7 +58,8 @@ const WRITERS = {
     begin: (exported_at) => `# Conversations\n\nExported ${clock(exported_at)}\n`,
     session: (session) => `\n## ${escaped(heading(session))}\n`,
     message: (message) =>
-      `\n**${WHO[message.role]}**, ${clock(message.created_at)}${state(message)}\n\n${inset(message.content)}\n`,
+      `\n**${WHO[message.role]}**, ${clock(message.created_at)}${state(message)}\n\n${inset(message.content)}\n` +
+      attached(message, escaped),
     close: () => "",
     end: () => "",
   },
@@ -57,7 +67,8 @@ const WRITERS = {
     begin: (exported_at) => `Conversations, exported ${clock(exported_at)}\n`,
     session: (session) => `\n\n${heading(session)}\n${"=".repeat(Math.min(heading(session).length, 80))}\n`,
     message: (message) =>
-      `\n[${clock(message.created_at)}] ${WHO[message.role]}${state(message)}:\n${inset(message.content)}\n`,
+      `\n[${clock(message.created_at)}] ${WHO[message.role]}${state(message)}:\n${inset(message.content)}\n` +
+      attached(message, String),
     close: () => "",
     end: () => "",
   },

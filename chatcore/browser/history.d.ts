@@ -1,9 +1,9 @@
 // What travels between the modules that store conversations. Only the type checker reads this file; it is not served.
 import type {
-  Change, ChatPersistence, ExportFormat, Failure, ImportReport, Message, NewMessage, Role, Session, Status,
+  Change, ChatPersistence, ExportFormat, Failure, FileNote, ImportReport, Message, NewMessage, Role, Session, Status,
 } from "./types.js";
 
-export type { ExportFormat, Message, Session };
+export type { ExportFormat, FileNote, Message, Session };
 
 export type Mode = "readonly" | "readwrite";
 
@@ -121,6 +121,7 @@ export interface Exported {
   status: Status;
   failure?: Failure;
   rating?: "up" | "down";
+  files?: FileNote[];
 }
 
 /** The pieces of a document, in their order; `index` and `count` are of the sessions, or of a session's messages. */

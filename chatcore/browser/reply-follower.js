@@ -118,8 +118,11 @@ export async function followReply(question, following) {
           }
           // It may have arrived: the same id joins its reply. After that only a person sends it again.
           const offline = window.navigator.onLine === false;
-          if (offline || attempt > 0) return await settle("failed", offline ? { ...reason, code: "offline" } : reason);
-        } else if (reason.code === "reply_gone" && !accepted) {
+          if (outgoing.sent?.()) outgoing = undefined; // with all its files
+          else if (offline || attempt > 0) {
+            return await settle("failed", offline ? { ...reason, code: "offline" } : reason);
+          }
+        } else if (!accepted && /^(reply_gone|request_timeout)$/.test(reason.code)) {
           if (following.sole || attempt > 2) return await settle("failed", { code: "network", detail: "" });
         } else if (!PASSES.test(reason.code) || (since && now() - since > KEPT_MS)) {
           return await settle("error", reason);

@@ -29,6 +29,27 @@ export interface Failure {
   detail: string;
   /** When it makes sense to try again. */
   retry_at?: string;
+  /** Which of the message's files it is about, from 0. */
+  file?: number;
+}
+
+/** What is kept of a file that went along with a message; its content is not. */
+export interface FileNote {
+  /** At most 255 characters. */
+  name: string;
+  /** In bytes. */
+  size: number;
+  /** As the browser named it: a MIME type, or empty. */
+  type: string;
+}
+
+/** What the server takes along with a message. */
+export interface UploadLimits {
+  /** Of one file. */
+  max_bytes: number;
+  max_files: number;
+  /** MIME types; `image/*` is all of a kind. */
+  types: string[];
 }
 
 /** A message as it is stored. Its key is (session_id, message_id, role): a question and its reply share the id. */
@@ -45,6 +66,8 @@ export interface Message {
   last_event?: number;
   failure?: Failure;
   rating?: "up" | "down";
+  /** Of a question: what was sent with it. */
+  files?: FileNote[];
 }
 
 /** A message to be saved: `created_at` is set where it is missing. */
@@ -134,6 +157,10 @@ export interface Outgoing {
   history?: () => Promise<HistoryEntry[]>;
   page_url?: string;
   metadata?: Record<string, unknown>;
+  /** Sends the request in the place of `fetch`: with files, so that the server must take them. */
+  through?: (url: string, init: RequestInit) => Promise<Response>;
+  /** Whether all that `through` sends has left: then the reply is asked for, and nothing is sent once more. */
+  sent?: () => boolean;
 }
 
 /** What a page may add when a server session is made. */
@@ -153,8 +180,29 @@ export interface ApiClient {
   /** Stop a running reply; its stream then ends with `done`. */
   stop(conversation: string, messageId: string): Promise<void>;
   rate(conversation: string, messageId: string, rating: "up" | "down"): Promise<void>;
+  /**
+   * What the server said of the conversation's session, unchecked; undefined where it has none. With `outgoing`, of
+   * which the page's address is read, one is made.
+   */
+  features(conversation: string, outgoing?: Outgoing): Promise<any>;
   /** Erase the conversation's session on the server and forget its token. */
   erase(conversation: string): Promise<void>;
+}
+
+/** What a chat is made of. */
+export interface ChatParts {
+  client: ApiClient;
+  persistence: ChatPersistence;
+  server: string;
+  bot: string;
+  /** The open conversation and the draft. */
+  localStorage: Storage | null;
+  /** Its events, timers and navigator. */
+  window: Window;
+  /** Milliseconds. */
+  now: () => number;
+  /** What the page sends with each message. */
+  metadata?: () => Record<string, unknown> | undefined;
 }
 
 /** What the view asks of a chat. One conversation is open at a time; replies of others go on in the background. */
@@ -162,6 +210,10 @@ export interface ChatSession {
   readonly state: ChatState;
   /** What is being typed, kept for each server and bot; write it whenever it changes. */
   draft: string;
+  /** What is to go along with the draft. The page has them while it lives, nobody stores them. */
+  draftFiles: File[];
+  /** Somebody is about to write: ask the server what it takes, where it never said. */
+  prepare(): Promise<void>;
   /** Open the conversation that was open last, or a new one, and go on with what is pending. */
   start(): Promise<void>;
   /** Open a stored conversation, or with null a new one; it is stored with its first message. */
@@ -170,12 +222,17 @@ export interface ChatSession {
   sessions(): Promise<Session[]>;
   /** Messages of the open conversation, see `ChatPersistence.getMessages`; a running reply as far as it has come. */
   messages(options?: { limit?: number; before?: string; after?: string }): Promise<Message[]>;
-  /** Send a text in the open conversation. False where nothing was taken: empty, too long, or a reply is running. */
-  send(text: string): Promise<boolean>;
-  /** Send a `failed` question again. */
-  sendAgain(messageId: string): Promise<void>;
-  /** Ask the question of a reply again that failed, was stopped or is unloved; it becomes a new turn. */
-  askAgain(messageId: string): Promise<void>;
+  /**
+   * Send a text in the open conversation, perhaps with files, perhaps in place of a turn that has no reply. False where
+   * nothing was taken: empty, too long, or a reply is running.
+   */
+  send(text: string, files?: File[], instead?: string): Promise<boolean>;
+  /** Send a `failed` question again; or give what is to be completed first, where its files are not here any more. */
+  sendAgain(messageId: string): Promise<Again | null>;
+  /** Ask the question of a reply again that failed, was stopped or is unloved; it becomes a new turn. The same else. */
+  askAgain(messageId: string): Promise<Again | null>;
+  /** Whether the files of a question are here, to be sent again. */
+  holds(messageId: string): boolean;
   stop(): Promise<void>;
   rate(messageId: string, rating: "up" | "down"): Promise<void>;
   /** Delete a conversation here and on the server. */
@@ -185,6 +242,15 @@ export interface ChatSession {
   close(): void;
 }
 
+/** A question that is to be asked again, with files that somebody must attach. */
+export interface Again {
+  message: Message;
+  /** What is here of its files. */
+  files: File[];
+  /** The turn that it is asked in place of. */
+  instead?: string;
+}
+
 export interface ChatState {
   /** The open conversation; null while it is new and has no message. */
   readonly session: Session | null;
@@ -192,6 +258,8 @@ export interface ChatState {
   readonly running: string | null;
   readonly connection: "ok" | "offline" | "reconnecting";
   readonly storage: "unknown" | "indexeddb" | "memory";
+  /** What the server takes along with a message; null where nothing, or that is not known yet. */
+  readonly uploads: UploadLimits | null;
 }
 
 export type ChatEvent =
@@ -201,6 +269,8 @@ export type ChatEvent =
   | { kind: "opened" }
   /** A message of the open conversation is new or has changed. */
   | { kind: "message"; message: Message }
+  /** The files of a question are on their way: 0 to 1, and 1 once all of it has left. */
+  | { kind: "progress"; message_id: string; share: number }
   /** A question and its reply are gone from the open conversation. */
   | { kind: "removed"; message_id: string }
   /** The list of conversations changed. */

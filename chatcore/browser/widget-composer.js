@@ -13,6 +13,12 @@ export const createComposer = (chat) => {
     part: "input", rows: "1", "aria-label": t.input, placeholder: t.input, "aria-describedby": "count",
     enterkeyhint: "send", autocomplete: "off",
   });
+  /** Where the server takes files. @type {W.Attachments | null} */
+  let attachments = null;
+  /** @type {Promise<void> | null} */
+  let loading = null;
+  /** The turn that is asked again. @type {string | undefined} */
+  let instead;
   const grow = make("div", { class: "grow" }, input);
   const count = make("span", { id: "count", class: "count" });
   const button = iconButton("send", t.send, ({ detail }) => {
@@ -34,13 +40,20 @@ export const createComposer = (chat) => {
     input.ariaInvalid = over > 0 ? "true" : null;
     composer.state();
   };
+  const isEmpty = () => !input.value.trim() && !session.draftFiles.length;
   const submit = async () => {
     const { value } = input;
-    if (session.state.running || !value.trim()) return;
+    if (session.state.running || isEmpty()) return;
     if (beyond() > 0) return chat.say(count.textContent ?? "");
+    const [files, names] = (await attachments?.take()) ?? [[], value];
+    if (!files) return;
     input.value = "";
     show();
-    if (!(await chat.send(value))) input.value ||= value;
+    if (await chat.send(value.trim() ? value : names, files, instead)) instead = undefined;
+    else {
+      input.value ||= value;
+      if (files.length) await attachments?.again(files);
+    }
     session.draft = input.value;
     show();
   };
@@ -49,6 +62,7 @@ export const createComposer = (chat) => {
     session.draft = input.value;
     show();
   });
+  input.addEventListener("focus", () => void session.prepare());
   input.addEventListener("input", () => void import("./widget-message.js").catch(() => {}), { once: true }); // soon needed
   input.addEventListener("keydown", (event) => {
     // 229: an input method is at work (Safari ends its composition too early)
@@ -63,7 +77,14 @@ export const createComposer = (chat) => {
     element: make("div", { class: "composer", part: "composer" }, make("div", { class: "box" }, grow, count, button)),
     state() {
       const name = session.state.running ? "stop" : "send";
-      button.ariaDisabled = name === "stop" || input.value.trim() ? null : "true";
+      button.ariaDisabled = name === "stop" || !isEmpty() ? null : "true";
+      attachments?.state();
+      if (session.state.uploads) {
+        loading ??= import("./widget-attach.js").then(({ createAttachments }) => {
+          attachments = createAttachments(chat, composer, input);
+          grow.before(attachments.button);
+        }, () => void (loading = null));
+      }
       if (name === shown) return;
       shown = name;
       button.ariaLabel = button.title = t[name];
@@ -71,6 +92,16 @@ export const createComposer = (chat) => {
       button.replaceChildren(icon(name));
     },
     focus: () => input.focus({ preventScroll: true }),
+    async again({ message: { content, files = [] }, files: held, instead: turn }) {
+      const names = files.map(({ name }) => name);
+      if (content !== names.join(", ")) input.value ||= content;
+      session.draft = input.value;
+      instead = turn;
+      show();
+      await loading;
+      if (session.state.uploads) await attachments?.again(held, names);
+      else chat.say(t.error_uploads_off ?? "");
+    },
   };
   input.value = session.draft;
   show();

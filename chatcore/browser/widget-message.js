@@ -28,6 +28,10 @@ export const createMessageView = (chat, message) => {
   let note;
   let noted = "";
   let tick = () => false;
+  /** @type {W.SentFiles | undefined} */
+  let sent;
+  /** @type {number | null} */
+  let share = null;
   /** @type {Record<"up" | "down", HTMLElement> | undefined} */
   let rates;
 
@@ -46,12 +50,28 @@ export const createMessageView = (chat, message) => {
       iconButton("again", t.askAgain, () => chat.askAgain(message_id), { class: "icon again" }));
   };
 
+  const showFiles = async () => {
+    const { files } = message;
+    if (!files?.length) return;
+    try {
+      const { createSentFiles } = await import("./widget-files.js");
+      sent = createSentFiles(chat, files);
+      text.after(sent.element);
+      sent.progress(share);
+    } catch {
+      chat.missing();
+    }
+  };
+
   /** @param {import("./types.js").Failure} failure */
   const fail = (failure) => {
+    const lost = mine && message.files && !session.holds(message_id);
+    const name = message.files?.[failure.file ?? -1]?.name.replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+    const said = lost && /^(network|offline|request_timeout)$/.test(failure.code) ? t.filesLost : sentence(t, failure);
     const wait = make("span", { class: "wait" });
     const again = make("button", {
       type: "button", class: "pill", onclick: () => tick() || (mine ? chat.sendAgain : chat.askAgain)(message_id),
-    }, mine ? t.sendAgain : t.askAgain);
+    }, lost ? t.attachAgain : mine ? t.sendAgain : t.askAgain);
     tick = () => {
       const seconds = Math.ceil((Date.parse(failure.retry_at ?? "") - Date.now()) / 1e3);
       const waits = seconds > 0;
@@ -60,9 +80,10 @@ export const createMessageView = (chat, message) => {
       return waits;
     };
     tick();
-    return make("div", { class: "fail", part: "failure" }, make("p", {}, sentence(t, failure)), again, wait);
+    return make("div", { class: "fail", part: "failure" }, make("p", {}, said, ...(name ? [" ", make("bdi", {}, name)] : [])), again, wait);
   };
 
+  void showFiles();
   return {
     element,
     get message() {
@@ -78,7 +99,8 @@ export const createMessageView = (chat, message) => {
       const ended = status !== "pending";
       if (renderer) renderer.update(content);
       else text.textContent = content;
-      text.hidden = !content;
+      text.hidden = !content || content === next.files?.map(({ name }) => name).join(", ");
+      if (ended) sent?.progress((share = null));
       element.hidden = !mine && !ended && !content; // the dots stand in its place
       element.ariaBusy = running && !ended ? "true" : null;
       if (!mine && ended && content && status !== "error" && !rates) actions();
@@ -92,9 +114,13 @@ export const createMessageView = (chat, message) => {
       tick = () => false;
       if (status === "stopped") note = make("p", { class: "note" }, t.stopped);
       if (status === "failed" || status === "error") note = fail(failure);
-      if (note) text.after(note);
+      if (note) (sent?.element ?? text).after(note);
     },
     tick: () => tick(),
+    progress(next) {
+      share = next;
+      sent?.progress(next);
+    },
   };
 };
 

@@ -222,6 +222,7 @@ export const createMessageList = (chat) => {
       views = views.filter(({ message }) => message.message_id !== message_id);
       settle();
     },
+    progress: (message_id, share) => find(message_id, "user")?.progress(share),
     state() {
       for (const view of views) {
         if (view.message.status === "pending" && !changed.has(view)) list.apply(view.message);

@@ -56,6 +56,7 @@ textarea{background:none;resize:none;outline:0;overflow:hidden}
 .count{order:3;width:100%;padding:2px 10px;text-align:end}
 .box:has([aria-invalid]) .count{color:var(--bad)}
 .stop svg{fill:currentColor}
+.attach{border-radius:50%}
 .send,.send:hover{border-radius:50%;background:var(--accent);color:var(--on-accent)}
 @media (prefers-reduced-motion:no-preference){
 dialog[open]{animation:rise .2s cubic-bezier(.2,.8,.3,1)}

@@ -4,7 +4,7 @@ import { createMessageList } from "./widget-messages.js";
 import { adopt, icon, iconButton, make } from "./widget-nodes.js";
 import { PANEL_STYLES } from "./widget-panel-styles.js";
 import { sentence } from "./widget-strings.js";
-/** @import { ChatEvent } from "./types.js" */
+/** @import { Again, ChatEvent } from "./types.js" */
 /** @import * as W from "./widget.js" */
 
 const SMALL = "(max-width: 480px), (max-height: 460px)";
@@ -28,21 +28,27 @@ export const createPanel = (setup) => {
     spoken.textContent = "";
     saying = window.setTimeout(() => (spoken.textContent = text), 100); // the same again is said again
   };
-  /** @param {Promise<unknown>} call */
-  const again = (call) => {
+  /** @param {Promise<Again | null>} call */
+  const again = async (call) => {
     asking = true;
     list.toEnd();
     chat.focus();
-    void call;
+    const question = await call;
+    if (!question) return;
+    asking = false;
+    await composer.again(question);
   };
   /** @type {W.Chat} */
   const chat = {
     ...setup,
     say,
-    async send(text) {
+    async send(...message) {
       asking = true;
       list.toEnd();
-      const taken = await session.send(text);
+      const taken = await session.send(...message).catch(() => {
+        chat.missing(); // what sends files
+        return false;
+      });
       if (!taken) asking = false;
       return taken;
     },
@@ -116,14 +122,15 @@ export const createPanel = (setup) => {
     if (event.kind === "state") return state();
     if (event.kind === "opened") return void list.load();
     if (event.kind === "removed") return list.removed(event.message_id);
+    if (event.kind === "progress") return list.progress(event.message_id, event.share);
     if (!("message" in event)) return;
-    const { message_id, session_id, content, role, status: how } = event.message;
+    const { message_id, session_id, content, role, status: how, files } = event.message;
     if (event.kind === "message") {
       list.apply(event.message);
       if (!asking || role !== "user" || how !== "pending" || message_id === asked) return;
       asking = false;
       asked = message_id;
-      return emit("chat-message", { message_id, session_id, content });
+      return emit("chat-message", { message_id, session_id, content, ...(files && { files }) });
     }
     asking = false;
     if (event.kind === "failed") {
@@ -134,6 +141,7 @@ export const createPanel = (setup) => {
     emit("chat-reply", { message_id, session_id, content, finish_reason: how });
   };
   const end = session.onChange(told);
+  element.addEventListener("dragenter", () => void session.prepare());
 
   /** Above the keyboard, where the panel fills the screen. */
   const fit = () => {

@@ -25,6 +25,9 @@ const ENGLISH = {
   sendAgain: "Send again",
   stopped: "Stopped",
   input: "Your message",
+  attach: "Attach files",
+  attachAgain: "Attach again",
+  filesLost: "The files were not received.",
   send: "Send",
   stop: "Stop",
   tooLong: "Over the limit by {n}",
@@ -37,6 +40,8 @@ const ENGLISH = {
   error_reply_gone: "This reply is no longer available.",
   error_internal_error: "Something went wrong on our side.",
   error_invalid_answer: "The server gave no valid answer.",
+  error_upload_stopped: "This was not sent.",
+  error_uploads_off: "Files can't be sent here.",
   error_: "Something went wrong.",
 };
 

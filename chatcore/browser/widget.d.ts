@@ -1,5 +1,5 @@
 // What the widget's modules share. Only the type checker reads this file; it is not served.
-import type { ChatPersistence, ChatSession, Message } from "./types.js";
+import type { Again, ChatPersistence, ChatSession, FileNote, Message } from "./types.js";
 
 /** Every text of the widget but those of the list of conversations. `{n}` and other names in braces are filled in. */
 export interface Strings {
@@ -28,6 +28,10 @@ export interface Strings {
   sendAgain: string;
   stopped: string;
   input: string;
+  attach: string;
+  attachAgain: string;
+  /** Of a message whose files are not here any more. */
+  filesLost: string;
   send: string;
   stop: string;
   tooLong: string;
@@ -59,15 +63,33 @@ export interface ConversationStrings {
   failed: string;
 }
 
+/** The texts about files, which are loaded with the first one. */
+export interface FileStrings {
+  files: string;
+  fileAdded: string;
+  fileRemoved: string;
+  removeFile: string;
+  dropFiles: string;
+  tooManyFiles: string;
+  fileTooLarge: string;
+  fileOfWrongType: string;
+  attachAgainHint: string;
+  sendingFiles: string;
+  image: string;
+  audio: string;
+  video: string;
+  text: string;
+}
+
 /** What a language has. */
-export type Translation = Strings & ConversationStrings;
+export type Translation = Strings & ConversationStrings & FileStrings;
 
 /** What a panel is made of. */
 export interface Setup {
   session: ChatSession;
   persistence: ChatPersistence;
   shadow: ShadowRoot;
-  strings: Strings & Partial<ConversationStrings>;
+  strings: Strings & Partial<ConversationStrings & FileStrings>;
   /** The language of dates and numbers, which is that of the texts. */
   locale: string;
   heading: string;
@@ -84,8 +106,8 @@ export interface Setup {
 export interface Chat extends Setup {
   /** Said once by screen readers, shown nowhere. */
   say(text: string): void;
-  /** False where nothing was taken. */
-  send(text: string): Promise<boolean>;
+  /** False where nothing was taken. See `ChatSession.send`. */
+  send: ChatSession["send"];
   sendAgain(messageId: string): void;
   askAgain(messageId: string): void;
   /** Say that a module could not be loaded. */
@@ -112,6 +134,8 @@ export interface MessageView {
   update(message: Message, running: boolean): void;
   /** Move the countdown on; false where there is none. */
   tick(): boolean;
+  /** How far its files are, see `ChatEvent`. */
+  progress(share: number): void;
 }
 
 export type CreateMessageView = (chat: Chat, message: Message) => MessageView;
@@ -122,6 +146,8 @@ export interface MessageList {
   load(around?: Message): Promise<void>;
   apply(message: Message): void;
   removed(messageId: string): void;
+  /** How far a question's files are, see `ChatEvent`. */
+  progress(messageId: string, share: number): void;
   /** What is running has changed. */
   state(): void;
   toEnd(): void;
@@ -136,10 +162,54 @@ export type CreateMessageList = (chat: Chat) => MessageList;
 
 export interface Composer {
   readonly element: HTMLElement;
-  /** What is running has changed. */
+  /** What is running has changed, or what may go along. */
   state(): void;
   focus(): void;
+  /** Let the visitor complete a question whose files are not here. */
+  again(question: Again): Promise<void>;
 }
+
+/** Where files come from; what shows them is loaded with the first. */
+export interface Attachments {
+  readonly button: HTMLButtonElement;
+  /** What the server takes may have changed. */
+  state(): void;
+  /** The files, which begin anew, and what the message says where it has no words; no files where one may not go. */
+  take(): Promise<[files: File[] | null, names: string]>;
+  /** Begin anew with these, and say which are to be attached again. */
+  again(held: File[], names?: string[]): Promise<void>;
+}
+
+export type CreateAttachments = (chat: Chat, composer: Composer, input: HTMLTextAreaElement) => Attachments;
+
+/** Files that go along with the next message, above where one types. */
+export interface FileTray {
+  readonly element: HTMLElement;
+  /** Laid over the panel while files are dragged over it. */
+  readonly hint: HTMLElement;
+  /** What the message says where it has no words. */
+  text(): string;
+  /** Open the browser's dialog. */
+  pick(): void;
+  /** Add what may go along, and say why the rest may not. */
+  add(files: File[], folders?: File[]): void;
+  /** Begin anew with what is here of the files of that name. */
+  again(held: File[], names: string[]): void;
+  /** Whether all may still go along; says why not. */
+  check(): boolean;
+  /** Give them and begin anew. */
+  take(): File[];
+}
+
+export type CreateFileTray = (chat: Chat, changed: () => void) => FileTray;
+
+export interface SentFiles {
+  readonly element: HTMLElement;
+  /** Null ends it. */
+  progress(share: number | null): void;
+}
+
+export type CreateSentFiles = (chat: Chat, files: FileNote[]) => SentFiles;
 
 export type CreateComposer = (chat: Chat) => Composer;
 
@@ -148,7 +218,7 @@ export interface Panel {
   readonly element: HTMLDialogElement;
   /** Open or close; true where the focus was inside and is lost. */
   show(open: boolean): boolean;
-  send(text: string): Promise<boolean>;
+  send: ChatSession["send"];
   destroy(): void;
 }
 

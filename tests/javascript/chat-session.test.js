@@ -79,6 +79,12 @@ class ScriptedClient {
     this.calls.push({ call: "rate", conversation, id });
   }
 
+  /** What it says of a session. @type {any} */
+  said = undefined;
+  async features() {
+    return this.said;
+  }
+
   /** @param {string} conversation */
   async erase(conversation) {
     this.calls.push({ call: "erase", conversation, id: "" });
@@ -658,4 +664,96 @@ test("who hears of the end of a reply or of a failure can send at once", async (
   await one.session.send("first");
   for (let turn = 0; turn < 9; turn++) await settle();
   assert.deepEqual(await Promise.all(taken), [true, true, true]);
+});
+
+const FILE = new File(["abc"], "a.txt", { type: "text/plain" });
+const NOTE = { name: "a.txt", size: 3, type: "text/plain" };
+
+test("files go along with their message, and once more with the same id while the page has them", async () => {
+  const { session, client, tab, texts } = await chat();
+  client.sends = [says(network()), says(network()), hello()];
+  await session.send("a.txt", [FILE]);
+  await tab.pass(1000);
+  assert.deepEqual(await texts(), ["user: a.txt (failed)"]);
+  const [{ message_id, files }] = await session.messages();
+  assert.deepEqual(files, [NOTE]);
+  assert.equal(session.holds(message_id), true);
+  assert.equal(await session.sendAgain(message_id), null);
+  await settle();
+  assert.deepEqual(await texts(), ["user: a.txt (complete)", "assistant: Hello (complete)"]);
+  assert.deepEqual(client.of("send").map(({ id, outgoing }) => [id, typeof outgoing?.through]), [
+    [message_id, "function"], [message_id, "function"], [message_id, "function"],
+  ]);
+  assert.equal(session.holds(message_id), false);
+  const again = await session.askAgain(message_id);
+  assert.deepEqual([again?.message.content, again?.files, again?.instead], ["a.txt", [], undefined]);
+  assert.equal(client.of("send").length, 3);
+});
+
+test("a question whose files are gone is never sent without them, and another takes its place", async () => {
+  const first = await chat();
+  first.client.sends = [says(gate().opened)];
+  await first.session.send("See", [FILE]);
+  await settle();
+  first.session.close();
+  const client = new ScriptedClient();
+  const { session, texts } = await chat({ ...first, client, tab: new Tab(first.tab.navigator.locks) });
+  assert.deepEqual(await texts(), ["user: See (failed)"]);
+  const [{ message_id }] = await session.messages();
+  assert.equal(session.holds(message_id), false);
+  const again = await session.sendAgain(message_id);
+  assert.deepEqual([again?.message.message_id, again?.files, again?.instead], [message_id, [], message_id]);
+  assert.deepEqual(client.calls.map(({ call }) => call), ["resume"]);
+  await session.send("See", [FILE], again?.instead);
+  await settle();
+  assert.deepEqual(await texts(), ["user: See (complete)", "assistant: Hello (complete)"]);
+  assert.notEqual(client.of("send")[0].id, message_id);
+});
+
+test("files that a server refused are given back to be changed", async () => {
+  const { session, client } = await chat();
+  client.sends = [says(refusal("unsupported_media_type", { errors: [{ field: "files[0]", message: "is another" }] }))];
+  await session.send("See", [FILE]);
+  await settle();
+  const [{ message_id, failure }] = await session.messages();
+  assert.equal(failure?.file, 0);
+  assert.deepEqual((await session.sendAgain(message_id))?.files, [FILE]);
+  assert.equal(client.of("send").length, 1);
+});
+
+test("where all files have left, their reply is asked for and nothing is sent once more", async () => {
+  const { session, client, tab, texts } = await chat();
+  client.resumes = [says(start, delta(2, "Hel"), delta(3, "lo"), done(4))];
+  const { send } = client;
+  client.send = function (conversation, outgoing, signal) {
+    outgoing.sent = () => true;
+    return send.call(client, conversation, outgoing, signal);
+  };
+  client.sends = [says(network())];
+  await session.send("See", [FILE]);
+  await tab.pass(1000);
+  assert.deepEqual(await texts(), ["user: See (complete)", "assistant: Hello (complete)"]);
+  assert.deepEqual(client.calls.map(({ call }) => call), ["send", "resume"]);
+});
+
+test("what a server takes is asked for once, remembered, and follows what it says", async () => {
+  const uploads = { max_bytes: 9, max_files: 2, types: ["image/*"] };
+  const { session, client, localStorage, persistence, events } = await chat();
+  assert.equal(session.state.uploads, null);
+  client.said = { uploads };
+  await session.prepare();
+  assert.deepEqual(session.state.uploads, uploads);
+  client.said = undefined;
+  const second = await chat({ localStorage, persistence });
+  assert.deepEqual(second.session.state.uploads, uploads);
+  second.client.said = { uploads: false };
+  await second.session.send("Hi");
+  await settle();
+  assert.equal(second.session.state.uploads, null);
+  for (const broken of [{}, { max_bytes: 1, max_files: 0, types: [] }, { max_bytes: 1, max_files: 1, types: "x" }, 7]) {
+    client.said = { uploads: broken };
+    await session.prepare();
+    assert.equal(session.state.uploads, null);
+  }
+  assert.ok(kinds(events, "state").length > 0);
 });

@@ -23,9 +23,15 @@ const anyText = fc.oneof(fc.string({ unit: "binary" }), fc.string({ unit: "graph
 const id = fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/);
 const failure = fc.record({ code: fc.string({ maxLength: 64 }), detail: fc.string({ maxLength: 2000 }) });
 const rating = fc.constantFrom("up", "down");
+const notes = fc.array(fc.record({ name: fc.string({ maxLength: 255 }), size: fc.maxSafeNat(), type: fc.string({ maxLength: 99 }) }), {
+  maxLength: 3,
+});
 const turn = { message_id: fc.uuid(), content: anyText };
 const message = fc.oneof(
-  fc.record({ ...turn, role: fc.constant("user"), status: fc.constant("complete") }),
+  fc.record(
+    { ...turn, role: fc.constant("user"), status: fc.constant("complete"), files: notes },
+    { requiredKeys: ["message_id", "content", "role", "status"] },
+  ),
   fc.record(
     { ...turn, role: fc.constant("user"), status: fc.constant("failed"), failure },
     { requiredKeys: ["message_id", "content", "role", "status"] },
@@ -138,6 +144,32 @@ test("a document with something else in any place is read whole or refused, and 
   );
 });
 
+test("files of a message are names, sizes and types, and nothing else", async () => {
+  const file = { name: "a.txt", size: 3, type: "text/plain" };
+  const documentOf = (/** @type {any} */ files, role = "user") => {
+    const created_at = time(NOW);
+    const one = { message_id: "00000000-0000-4000-8000-000000000000", role, content: "x", created_at, status: "complete", files };
+    const of = { session_id: "c", bot: "", title: "", created_at, updated_at: created_at, messages: [one] };
+    return { format: "chatcore-history", version: 1, exported_at: created_at, sessions: [of] };
+  };
+  const place = "sessions[0].messages[0].files";
+  for (const [files, fault] of /** @type {const} */ ([
+    ["a.txt", `${place}: not a list`],
+    [Array.from({ length: 101 }, () => file), `${place}: more than 100`],
+    [[null], `${place}[0]: not an object`],
+    [[{ ...file, name: "n".repeat(256) }], `${place}[0].name: longer than 255 characters`],
+    [[{ ...file, size: -1 }], `${place}[0].size: not a count`],
+    [[{ ...file, size: 1.5 }], `${place}[0].size: not a count`],
+    [[{ ...file, size: "3" }], `${place}[0].size: not a count`],
+    [[{ ...file, type: 7 }], `${place}[0].type: not a text`],
+    [[{ ...file, url: "https://x" }], `${place}[0]: unknown member "url"`],
+    [[{ name: "a", size: 1 }], `${place}[0]: type is missing`],
+  ])) await assert.rejects(readHistory(documentOf(files)), { name: "HistoryFormatError", message: fault });
+  await assert.rejects(readHistory(documentOf([file], "assistant")), /messages\[0]: a reply with files$/);
+  const [{ messages }] = await readHistory(documentOf([file]));
+  assert.deepEqual(messages[0].files, [file]);
+});
+
 test("a text that is cut off anywhere is refused", async () => {
   await fc.assert(
     fc.asyncProperty(document, fc.nat(), fc.constantFrom(0, 1), async (given, place, indent) => {
@@ -188,17 +220,18 @@ test("nobody's text can pass for a line of ours in an export that is to be read"
   const line = fc.constantFrom(...breaks, "# x", "**You**, ", "[2026] You:", "```", "==", "> ");
   const nasty = fc.array(fc.oneof(line, anyText), { maxLength: 12 }).map((parts) => parts.join(""));
   await fc.assert(
-    fc.asyncProperty(formats, nasty, nasty, async (format, title, content) => {
-      /** @param {string} name @param {string} said */
-      const lines = async (name, said) => {
+    fc.asyncProperty(formats, nasty, nasty, nasty, async (format, title, content, file) => {
+      /** @param {string} name @param {string} said @param {string} called */
+      const lines = async (name, said, called) => {
         const persistence = memory();
         await persistence.saveSession({ session_id: "c", title: name });
         const question = { session_id: "c", message_id: "00000000-0000-4000-8000-000000000000" };
-        await persistence.saveMessage({ ...question, role: "user", content: said, status: "pending" });
+        const sent = { content: said, files: [{ name: called, size: 1, type: "" }] };
+        await persistence.saveMessage({ ...question, role: "user", status: "pending", ...sent });
         return (await persistence.exportChatHistory(format)).split(/[\n\r\u2028\u2029\x85\v\f]/);
       };
       const ours = (/** @type {string[]} */ all) => all.filter((one) => !one.startsWith("    ")).length;
-      assert.equal(ours(await lines(title, content)), ours(await lines("x", "x")));
+      assert.equal(ours(await lines(title, content, file)), ours(await lines("x", "x", "x")));
     }),
     RUNS,
   );
