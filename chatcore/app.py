@@ -35,7 +35,9 @@ from chatcore.routes.admin import AdminRoutes
 from chatcore.routes.chat import ChatRoutes
 from chatcore.routes.feedback import FeedbackRoutes
 from chatcore.routes.history import HistoryRoutes
-from chatcore.routes.operators import Operators
+from chatcore.routes.n8n_chat import N8nChatRoutes
+from chatcore.routes.openai import OpenAiRoutes
+from chatcore.routes.operators import Operators, Programs
 from chatcore.routes.ops import OpsRoutes
 from chatcore.routes.pages import PageRoutes
 from chatcore.routes.sessions import SessionRoutes
@@ -135,14 +137,23 @@ class Application:
         self._ops = OpsRoutes(health, settings.operations.metrics_token, clock, observer)
         self._bots = tuple(bots)
         routes = _routes(
-            ChatRoutes(self._gate, self._live, sending, delivery, settings.intake, observer),
-            SessionRoutes(
-                self._gate, stores.sessions, self._live, self._upstream, settings.challenge, settings.intake, observer
-            ),
+            ChatRoutes(self._gate, self._live, sending, delivery, settings.intake, settings.uploads, observer),
+            SessionRoutes(self._gate, stores.sessions, self._live, self._upstream, settings, observer),
             self._ops,
             PageRoutes(settings),
             FeedbackRoutes(self._gate, stores.analytics, settings.intake, observer),
             HistoryRoutes(self._gate, stores.archive),
+            N8nChatRoutes(self._gate, sending, delivery, self._upstream, stores.archive, settings, clock),
+            OpenAiRoutes(
+                Programs(self._gate, stores.counters, settings.operations.openai_api_keys, clock, observer),
+                self._gate,
+                self._live,
+                sending,
+                delivery,
+                stores.sessions,
+                settings.intake,
+                clock,
+            ),
             AdminRoutes(
                 Operators(self._gate, stores.counters, settings.operations.admin_tokens, observer),
                 stores.analytics,
@@ -250,6 +261,8 @@ def _routes(
     pages: PageRoutes,
     feedback: FeedbackRoutes,
     history: HistoryRoutes,
+    n8n_chat: N8nChatRoutes,
+    openai: OpenAiRoutes,
     admin: AdminRoutes,
 ) -> Mapping[str, Mapping[str, App]]:
     """Give every path and its handlers by method; the busiest first, since the router asks in order."""
@@ -260,6 +273,9 @@ def _routes(
         "/api/v1/chat/{message_id}": {"GET": chat.resume, "DELETE": chat.stop},
         "/api/v1/chat/{message_id}/feedback": {"POST": feedback.rate},
         "/api/v1/history": {"GET": history.show},
+        "/chat": {"POST": n8n_chat.post},
+        "/chat/{bot}": {"POST": n8n_chat.post},
+        **openai.routes,
         "/health": {"GET": ops.health},
         "/health/live": {"GET": ops.live},
         "/health/ready": {"GET": ops.ready},

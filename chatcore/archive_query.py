@@ -23,7 +23,7 @@ SESSION_PARAMETERS = ("q", "origin", "bot", "from", "to", "before", "limit")
 PAGE_PARAMETERS = ("before", "limit")
 
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_SESSION_ID = re.compile(r"s_[A-Za-z0-9_-]{22}", re.ASCII)
+_SESSION_ID = re.compile(r"s_[A-Za-z0-9_-]{22}|[wo]_[A-Za-z0-9_-]{43}", re.ASCII)
 _MOST_MICROSECONDS = 10**16
 _MAX_MARK_CHARS = 128
 _NO_MARK = "must be what an answer gave as next_before"

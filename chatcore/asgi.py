@@ -1,12 +1,12 @@
 """What middleware and routes share of ASGI: the visit of one request, reading its body, writing answers and errors."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
 
-from chatcore.error_shapes import render
+from chatcore.error_shapes import DROP_IN_METHOD, NO_TRANSFORM, is_drop_in, render
 from chatcore.errors import (
     BODY_TOO_LARGE,
     INVALID_REQUEST,
@@ -138,7 +138,14 @@ async def respond_refusal(send: Send, visit: Visit, refusal: Refusal) -> None:
     """Write a refusal in the shape that the client understands."""
     visit.code = refusal.kind.code
     shown = render(refusal, visit.path, visit.accept, visit.request_id)
+    if NO_TRANSFORM in shown.headers:
+        visit.headers = without_cache_control(visit.headers)
     await respond(send, shown.status, shown.body, *shown.headers)
+
+
+def without_cache_control(headers: Sequence[Header]) -> list[Header]:
+    """Give the headers but for what they say of caches."""
+    return [header for header in headers if header[0] != b"cache-control"]
 
 
 class Methods:
@@ -162,7 +169,8 @@ class Methods:
         visit.route = self._route
         handler = self._handlers.get(scope["method"])
         if handler is None:
-            raise Refusal(METHOD_NOT_ALLOWED, headers={"Allow": self._allow})
+            said = DROP_IN_METHOD if is_drop_in(scope["path"]) else None
+            raise Refusal(METHOD_NOT_ALLOWED, said, headers={"Allow": self._allow})
         check_single(scope, visit)
         await handler(scope, receive, send)
 

@@ -7,14 +7,14 @@ one after it is said in the form of the stream or the document.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from chatcore.asgi import Header, Scope, Send, Visit, connection_of, respond, visit_of
+from chatcore.asgi import Header, Scope, Send, connection_of, respond, visit_of, without_cache_control
+from chatcore.error_shapes import NO_TRANSFORM
 from chatcore.errors import Refusal
 from chatcore.live import Live, Reader
 from chatcore.model import Delta, Outcome
 from chatcore.ports import Clock, ReplyText
 from chatcore.wire.encode_document import join_text
 
-NO_TRANSFORM: Header = (b"cache-control", b"no-cache, no-transform")
 WHITE_SPACE = b" \n"
 """A heartbeat before a JSON document, which may have white space around it (RFC 8259, section 2)."""
 
@@ -67,7 +67,8 @@ class Delivery:
         connection = connection_of(scope)
 
         def push(first: int, deltas: Sequence[Delta]) -> bool:
-            return connection is not None and connection.push(form.deltas(first, deltas))
+            # Made only where it can leave: a form that remembers what it said must not say it twice.
+            return connection is not None and connection.push(lambda: form.deltas(first, deltas))
 
         with self._live.follow(record, after, connection) as reader:
             what = await reader.next() if decide else ()
@@ -76,7 +77,7 @@ class Delivery:
             # A stream may stay open for minutes: what the client sent is no longer needed.
             scope["headers"] = ()
             visit.given.clear()
-            _not_cached(visit)
+            visit.headers = [*without_cache_control(visit.headers), NO_TRANSFORM]
             await send({"type": "http.response.start", "status": 200, "headers": list(form.headers)})
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body"})
@@ -117,7 +118,12 @@ class Delivery:
                 await _write(reader, send, WHITE_SPACE)
         if outcome.refusal is not None and not begun:
             raise with_content(outcome.refusal, record)
-        body = encode(text_of(record), outcome)
+        try:
+            body = encode(text_of(record), outcome)
+        except Refusal as gone:  # dropped in this moment, as by erasing its session
+            if not begun:
+                raise
+            body = encode("", self._lost(record, gone))
         if begun:
             await send({"type": "http.response.body", "body": body})
         else:
@@ -128,8 +134,11 @@ class Delivery:
         try:
             return await reader.next()
         except Refusal as gone:
-            duration_ms = round((self._clock.monotonic() - record.created) * 1000)
-            return Outcome(finish_reason="error", duration_ms=duration_ms, refusal=gone)
+            return self._lost(record, gone)
+
+    def _lost(self, record: ReplyText, gone: Refusal) -> Outcome:
+        duration_ms = round((self._clock.monotonic() - record.created) * 1000)
+        return Outcome(finish_reason="error", duration_ms=duration_ms, refusal=gone)
 
 
 async def _write(reader: Reader, send: Send, body: bytes) -> None:
@@ -150,8 +159,3 @@ def text_of(record: ReplyText) -> str:
 def with_content(refusal: Refusal, record: ReplyText) -> Refusal:
     """Give the refusal with the text that was said before it."""
     return refusal.anew(text_of(record))
-
-
-def _not_cached(visit: Visit) -> None:
-    visit.headers = [header for header in visit.headers if header[0] != b"cache-control"]
-    visit.headers.append(NO_TRANSFORM)

@@ -28,6 +28,9 @@ KEEPALIVES = 3
 
 Sleep = Callable[[float], Awaitable[Any]]
 
+_FILE = re.compile(rb'(?:\r\n)?--[^\r\n]+\r\nContent-Disposition: form-data; name="files"; filename="([^"]*)"')
+_TEXT = re.compile(rb'name="chatInput"\r\n\r\n(.*?)\r\n--', re.DOTALL)
+
 COMMANDS = """\
 - `/echo TEXT` says TEXT again
 - `/slow` pauses for 24 seconds in the middle
@@ -182,8 +185,8 @@ class Demo:
         except _Hangup as hangup:
             if hangup.status:
                 writer.write(_head(hangup.status, "Content-Length: 0", keep=False))
-        except (OSError, EOFError, TimeoutError):
-            pass  # the peer left, or was silent for too long
+        except (OSError, EOFError, TimeoutError, ValueError):
+            pass  # the peer left, was silent for too long, or sends a line without end
         except asyncio.CancelledError:
             writer.transport.abort()  # `stop` does not wait for slow readers
         finally:
@@ -193,13 +196,10 @@ class Demo:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Read one request and answer it; tell whether another may follow."""
         method, target, headers = await _read_head(reader)
-        length = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not re.fullmatch("[0-9]{1,12}", length):
-            raise _Hangup(HTTPStatus.LENGTH_REQUIRED)
-        if int(length) > MAX_BODY_BYTES:
-            raise _Hangup(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        async with asyncio.timeout(BODY_SECONDS):
-            body = await reader.readexactly(int(length))
+        if headers.get("content-type", "").startswith("multipart/form-data"):
+            body = await _read_form(reader)
+        else:
+            body = await _read_body(reader, headers)
         answer = _answer(method, target, body)
         keep = headers.get("connection", "").lower() != "close"
         if not answer.streamed:
@@ -231,6 +231,39 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, 
         raise _Hangup(HTTPStatus.BAD_REQUEST)
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
     return request[0], request[1], headers
+
+
+async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    length = headers.get("content-length", "0")
+    if "transfer-encoding" in headers or not re.fullmatch("[0-9]{1,12}", length):
+        raise _Hangup(HTTPStatus.LENGTH_REQUIRED)
+    if int(length) > MAX_BODY_BYTES:
+        raise _Hangup(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    async with asyncio.timeout(BODY_SECONDS):
+        return await reader.readexactly(int(length))
+
+
+async def _read_form(reader: asyncio.StreamReader) -> bytes:
+    """Read a message with files as it comes from us: in chunks, the head of each file one of them, the texts the last.
+
+    Gives a message that names the files; what is in them is dropped.
+    """
+    names: list[str] = []
+    last = b""
+    while True:
+        async with asyncio.timeout(BODY_SECONDS):
+            size = re.fullmatch(rb"([0-9a-fA-F]{1,6})\r\n", await reader.readline())
+            if size is None:
+                raise _Hangup(HTTPStatus.BAD_REQUEST)
+            piece = (await reader.readexactly(int(size[1], 16) + 2))[:-2]
+        if not piece:
+            break
+        if (head := _FILE.match(piece)) is not None and len(names) < MAX_ITEMS:
+            names.append(head[1].decode())
+        last = piece
+    text = _TEXT.search(last)
+    said = "" if text is None else text[1].decode()
+    return msgspec.json.encode({"chatInput": f"{said}\n\n({', '.join(names)})"})
 
 
 def _answer(method: str, target: str, body: bytes) -> Answer:

@@ -5,7 +5,7 @@ One exception, `Refusal`, carries one `Kind` from the closed table below:
     400 invalid_json invalid_request
     401 token_missing token_invalid token_expired
     403 origin_not_allowed challenge_failed identity_invalid
-    404 not_found reply_gone not_stored
+    404 not_found reply_gone not_stored model_not_found
     405 method_not_allowed   408 request_timeout     409 message_id_reused
     413 body_too_large       415 unsupported_media_type   431 headers_too_large
     429 rate_limited daily_limit_reached
@@ -44,6 +44,7 @@ IDENTITY_INVALID = Kind(403, "identity_invalid", "The identity token of the webs
 NOT_FOUND = Kind(404, "not_found", "There is nothing at this address.")
 REPLY_GONE = Kind(404, "reply_gone", "This reply is no longer available.")
 NOT_STORED = Kind(404, "not_stored", "This server does not store this data.")
+MODEL_NOT_FOUND = Kind(404, "model_not_found", "There is no model of this name.")
 METHOD_NOT_ALLOWED = Kind(405, "method_not_allowed", "This address does not accept this method.")
 REQUEST_TIMEOUT = Kind(408, "request_timeout", "The request took too long to arrive.")
 MESSAGE_ID_REUSED = Kind(409, "message_id_reused", "This message_id was already used for a different message.")

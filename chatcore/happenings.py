@@ -130,6 +130,12 @@ class AdminRefused(msgspec.Struct, frozen=True):
     address: str
 
 
+class KeyRefused(msgspec.Struct, frozen=True):
+    """A program came with a wrong key for OpenAI's API; `address` is masked."""
+
+    address: str
+
+
 class StoreChanged(msgspec.Struct, frozen=True):
     """The store did something its operator may want to know, or is in trouble."""
 
@@ -182,6 +188,7 @@ Happening = (
     | CircuitChanged
     | FeedbackGiven
     | AdminRefused
+    | KeyRefused
     | StoreChanged
     | StoreLost
     | StoreWrote

@@ -80,7 +80,7 @@ def parse_session(body: bytes) -> SessionRequest:
     if not body:
         return SessionRequest()
     faults = fields.Faults()
-    read = _read(_members(body, faults), _SESSION, faults)
+    read = _read(json_object(body, faults), _SESSION, faults)
     if faults:
         faults.refuse()
     return SessionRequest(**read)
@@ -89,7 +89,7 @@ def parse_session(body: bytes) -> SessionRequest:
 def parse_feedback(body: bytes) -> Feedback:
     """Read the body of `POST /api/v1/chat/{message_id}/feedback`. Raises as `parse_chat`."""
     faults = fields.Faults()
-    members = _members(body, faults)
+    members = json_object(body, faults)
     rating = members.pop("rating", None)
     if rating not in ("up", "down"):
         faults.add("rating", 'must be "up" or "down"')
@@ -151,7 +151,7 @@ def _usual_chat(body: bytes, max_chars: int) -> ChatRequest | None:
 
 def _any_chat(body: bytes, settings: IntakeSettings) -> ChatRequest:
     faults = fields.Faults()
-    members = _members(body, faults)
+    members = json_object(body, faults)
     message = members.pop("message", None)
     if message is None:
         faults.add("message", "is required and must be a string")
@@ -172,8 +172,8 @@ def _any_chat(body: bytes, settings: IntakeSettings) -> ChatRequest:
     return ChatRequest(message, **read)
 
 
-def _members(body: bytes, faults: fields.Faults) -> dict[str, Any]:
-    """Decode a body that must be one JSON object."""
+def json_object(body: bytes, faults: fields.Faults) -> dict[str, Any]:
+    """Decode a body that must be one JSON object. Raises `Refusal` `invalid_json` or `invalid_request`."""
     try:
         members = strictjson.decode(body)
     except strictjson.NotJsonError as fault:

@@ -109,6 +109,7 @@ class Metrics:
         self.sessions = self._counter("sessions", "Sessions issued, refreshed and erased.", "bot", "what")
         self.feedback = self._counter("feedback", "Ratings given.", "bot", "rating")
         self.admin_refused = self._counter("admin_refused", "Requests with a wrong admin token.")
+        self.key_refused = self._counter("key_refused", "Requests with a wrong key for OpenAI's API.")
         self.store = self._counter("store_events", "Troubles and chores of the store.", "what")
         self.store_lost = self._counter("store_lost", "Messages that could not be recorded.")
         self.store_seconds = self._histogram("store_write_seconds", "Time of one transaction of the store.")

@@ -69,6 +69,18 @@ class Upload(Protocol):
         """Give each file's head, then its bytes as they come. Raises `Refusal`, the one that `refusal` keeps."""
         ...
 
+    async def settled(self) -> None:
+        """Wait until nothing is read any more, whether all came or not."""
+        ...
+
+    async def discard(self) -> None:
+        """Read what nobody wants, so that the client can read its answer. Raises `Refusal`."""
+        ...
+
+    def close(self) -> None:
+        """Read no more, and let go of the request. Idempotent."""
+        ...
+
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One message on its way to n8n, checked and complete."""

@@ -1,12 +1,13 @@
 """What goes to n8n: where, with which headers, in which body; pure."""
 
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from chatcore import __version__
-from chatcore.model import HistoryEntry, Turn, User
+from chatcore.model import FileHead, HistoryEntry, Turn, Upload, User
 from chatcore.settings import BotSettings
 
 
@@ -59,8 +60,41 @@ class Webhook:
 
     def body(self, turn: Turn) -> bytes:
         """Give the body of one request."""
-        context = Context(
-            turn.message_id, datetime.fromtimestamp(turn.received_at, UTC), turn.origin, turn.page_url, turn.user
-        )
-        message = Message("sendMessage", turn.session_id, turn.text, context, turn.metadata, turn.history)
-        return self._encode(message)
+        return self._encode(_message(turn))
+
+    async def form(self, turn: Turn, upload: Upload, boundary: str) -> AsyncIterator[bytes]:
+        """Give the body of a request with files, as `multipart/form-data` (RFC 7578), while the files come.
+
+        The files are first: where an upload is cut, n8n 2.41 refuses it, but older ones (2.2) run the workflow with
+        what came, and without message and session it cannot get far. Raises `Refusal` as `Upload.pieces`.
+        """
+        delimiter = f"--{boundary}\r\n"
+        async for piece in upload.pieces():
+            if isinstance(piece, FileHead):
+                name, kind = _quoted(piece.name), piece.content_type
+                part = f'{delimiter}Content-Disposition: form-data; name="files"; filename="{name}"\r\n'
+                yield f"{part}Content-Type: {kind}\r\n\r\n".encode()
+                delimiter = f"\r\n--{boundary}\r\n"
+            else:
+                yield piece
+        message = _message(turn)
+        fields = {"action": message.action, "sessionId": message.session_id, "chatInput": message.chat_input}
+        for field in ("metadata", "history", "context"):
+            if (value := getattr(message, field)) is not None:
+                fields[field] = self._encode(value).decode()
+        body = ""
+        for field, text in fields.items():
+            body += f'{delimiter}Content-Disposition: form-data; name="{field}"\r\n\r\n{text}'
+            delimiter = f"\r\n--{boundary}\r\n"
+        yield f"{body}\r\n--{boundary}--\r\n".encode()
+
+
+def _message(turn: Turn) -> Message:
+    received = datetime.fromtimestamp(turn.received_at, UTC)
+    context = Context(turn.message_id, received, turn.origin, turn.page_url, turn.user)
+    return Message("sendMessage", turn.session_id, turn.text, context, turn.metadata, turn.history)
+
+
+def _quoted(name: str) -> str:
+    """Escape a file's name as browsers do (WHATWG HTML, 4.10.21.8)."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

@@ -7,6 +7,7 @@ from typing import IO, Any
 import msgspec
 
 from chatcore import logs
+from chatcore.errors import KINDS
 from chatcore.happenings import (
     AdminRefused,
     AnswerOdd,
@@ -15,6 +16,7 @@ from chatcore.happenings import (
     Decided,
     FeedbackGiven,
     Happening,
+    KeyRefused,
     Observe,
     ReaderStalled,
     RedisChanged,
@@ -41,6 +43,7 @@ __all__ = [
     "Decided",
     "FeedbackGiven",
     "Happening",
+    "KeyRefused",
     "Observe",
     "Observer",
     "ReaderStalled",
@@ -95,6 +98,7 @@ class Observer:
             CircuitChanged: self._circuit,
             FeedbackGiven: lambda it: self._child(self.metrics.feedback, it.bot, it.rating).inc(),
             AdminRefused: self._admin_refused,
+            KeyRefused: self._key_refused,
             StoreChanged: self._store,
             StoreLost: lambda it: self.metrics.store_lost.inc(it.count),
             StoreWrote: lambda it: self._store_seconds.observe(it.seconds),
@@ -168,7 +172,9 @@ class Observer:
             self._child(self.metrics.first_text_seconds, it.bot).observe(it.first_text_seconds)
         if it.code is not None:
             self._child(self.metrics.reply_errors, it.bot, it.code).inc()
-            self._say(logging.WARNING, it, f"reply of bot {it.bot} failed: {it.code}: {it.reason}")
+            # What is wrong with a visitor's files is no news for operators.
+            level = logging.INFO if KINDS[it.code].status < 500 else logging.WARNING  # noqa: PLR2004 - RFC 9110, 15.6
+            self._say(level, it, f"reply of bot {it.bot} failed: {it.code}: {it.reason}")
         elif self._log.isEnabledFor(logging.INFO):
             self._say(logging.INFO, it, f"reply of bot {it.bot} {it.finish_reason} after {it.seconds:.3f} s")
 
@@ -183,6 +189,10 @@ class Observer:
     def _admin_refused(self, it: AdminRefused) -> None:
         self.metrics.admin_refused.inc()
         self._say(logging.WARNING, it, f"wrong admin token from {it.address}")
+
+    def _key_refused(self, it: KeyRefused) -> None:
+        self.metrics.key_refused.inc()
+        self._say(logging.WARNING, it, f"wrong API key from {it.address}")
 
     def _store(self, it: StoreChanged) -> None:
         self._child(self.metrics.store, it.what).inc()

@@ -268,8 +268,8 @@ class ClientConnection(Protocol):
         """Drop the connection at once, unsent bytes included."""
         ...
 
-    def push(self, body: bytes) -> bool:
-        """Write more of a response body that has begun, at once; false where that cannot be now: nothing was done."""
+    def push(self, make: Callable[[], bytes]) -> bool:
+        """Write more of a response body that has begun, at once; false where that cannot be now: nothing was made."""
         ...
 
 

@@ -67,6 +67,8 @@ class Proxy:
         except Exception as error:  # noqa: BLE001 - whatever happens, readers must be told that the reply has ended
             self._observe(Crashed("turn", error))
             outcome = self._outcome(running, answer, Refusal(INTERNAL_ERROR))
+        if turn.upload is not None:
+            turn.upload.close()
         running.record.finish(outcome)
         if not outcome.sent:
             await self.live.log.drop(turn.key)  # n8n received nothing, so the same message id may run again

@@ -58,6 +58,9 @@ class Sending:
             raise
         if not begun:  # the same message came twice at once
             await self._limits.give_back_session(caller.session_id, caller.bot, limit_key)
+        if upload is not None:
+            # No client is answered while it still sends: many do not read then, and the status is not known yet.
+            await (upload.settled() if begun else upload.discard())
         return record, standing
 
 

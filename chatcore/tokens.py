@@ -9,6 +9,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from chatcore.settings import TokenSettings
 
 MAX_TOKEN_CHARS = 8192
 _LEEWAY_SECONDS = 60  # how far two clocks may disagree
-_N8N_SECONDS = 60
+N8N_SECONDS = 60
 _IDENTITY_SECONDS = 86400
 _DAY_SECONDS = 86400
 _LATEST = 1 << 40  # the year 36812: past any honest date, safe to calculate with
@@ -185,10 +186,11 @@ class Tokens:
             user_agent, caller.bot, caller.user, session_id=caller.session_id, started_at=verified.started_at
         )
 
-    def for_n8n(self, session_id: str, message_id: str) -> str:
-        """Make the token that n8n checks for one message: good for 60 s, signed by `SESSION_SECRET_KEY`."""
+    def for_n8n(self, session_id: str, message_id: str, seconds: float = N8N_SECONDS) -> str:
+        """Make the token that n8n checks for one message: good for `seconds`, signed by `SESSION_SECRET_KEY`."""
         now = int(self._clock.now())
-        return self._n8n.sign(_N8nClaims("chatcore", "n8n", "n8n", session_id, message_id, now, now + _N8N_SECONDS))
+        until = now + ceil(seconds)
+        return self._n8n.sign(_N8nClaims("chatcore", "n8n", "n8n", session_id, message_id, now, until))
 
     def identity(self, token: str) -> User:
         """Read the token by which a site vouches for its user. Raises `Refusal` `identity_invalid`.

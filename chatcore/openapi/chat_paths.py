@@ -6,7 +6,7 @@ from chatcore import errors as kinds
 from chatcore.openapi.archive_paths import history
 from chatcore.openapi.responses import CHECKED_ORIGIN, LIMITS, answer, errors, json, schema
 from chatcore.openapi.schemas import MESSAGE_ID, SESSION_ID, UUID
-from chatcore.settings import Settings
+from chatcore.settings import Settings, UploadSettings
 
 _BEARER: list[dict[str, list[str]]] = [{"session": []}]
 _TOKEN = (*CHECKED_ORIGIN, kinds.TOKEN_MISSING, kinds.TOKEN_INVALID, kinds.TOKEN_EXPIRED, kinds.STORE_UNAVAILABLE)
@@ -88,11 +88,14 @@ def chat_paths(settings: Settings) -> dict[str, Any]:
         "parameters": [_CHAT_SESSION],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": schema("ChatRequest"), "example": {"message": "Hello"}}},
+            "content": {
+                "application/json": {"schema": schema("ChatRequest"), "example": {"message": "Hello"}},
+                **_with_files(settings.uploads),
+            },
         },
         "responses": {
             "200": {**answer("The reply.", _reply(), "Cache-Control", *LIMITS), "links": _LINKS},
-            **errors((*_TOKEN, *_BODY, *_REFUSED)),
+            **errors((*_TOKEN, *_BODY, *_REFUSED, *((kinds.REQUEST_TIMEOUT,) if settings.uploads.max_bytes else ()))),
         },
     }
     return {
@@ -101,6 +104,27 @@ def chat_paths(settings: Settings) -> dict[str, Any]:
         "/api/v1/chat/{message_id}/feedback": {"post": _feedback()},
         "/api/v1/history": {"get": history(settings, _BEARER, _TOKEN)},
     }
+
+
+def _with_files(uploads: UploadSettings) -> dict[str, Any]:
+    """Describe a message with files, where they are accepted."""
+    if not uploads.max_bytes:
+        return {}
+    types, size = ", ".join(uploads.types), uploads.max_bytes
+    files = {
+        "type": "array",
+        "maxItems": uploads.max_files,
+        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "description": f"Each of at most {size} bytes and of one of these types, by its content too: {types}.",
+    }
+    form = {
+        "type": "object",
+        "properties": {"request": schema("ChatRequest"), "files": files},
+        "required": ["request"],
+        "additionalProperties": False,
+        "description": "The part `request` comes first, then the files, each a part named `files`.",
+    }
+    return {"multipart/form-data": {"schema": form, "encoding": {"request": {"contentType": "application/json"}}}}
 
 
 def _resume() -> dict[str, Any]:

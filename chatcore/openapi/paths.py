@@ -5,6 +5,8 @@ from typing import Any
 from chatcore import errors as kinds
 from chatcore.openapi.admin_paths import admin_paths
 from chatcore.openapi.chat_paths import chat_paths
+from chatcore.openapi.drop_in_paths import drop_in_paths
+from chatcore.openapi.openai_paths import openai_paths
 from chatcore.openapi.responses import CHECKED_ORIGIN, EVERYWHERE, LIMITS, answer, errors, json, schema
 from chatcore.openapi.schemas import SESSION_ID, TOKEN
 from chatcore.settings import Settings
@@ -19,10 +21,12 @@ _TIMES = {"issued_at": "2026-01-31T09:30:00Z", "expires_at": "2026-02-01T09:30:0
 def paths(settings: Settings) -> dict[str, Any]:
     """Give every path and what may be asked of it."""
     described = {
-        **_session_paths(),
+        **_session_paths(settings),
         **chat_paths(settings),
+        **drop_in_paths(settings),
         **_watch_paths(settings),
         **admin_paths(settings),
+        **openai_paths(settings),
         **_page_paths(),
     }
     if not settings.operations.demo_page:
@@ -44,9 +48,9 @@ _REQUEST_ID = {
 }
 
 
-def _session_paths() -> dict[str, Any]:
+def _session_paths(settings: Settings) -> dict[str, Any]:
     example = {"session_id": SESSION_ID, "token": TOKEN, **_TIMES, "expires_in_seconds": 86400}
-    example["features"] = {"history": False, "resume": True, "uploads": False}
+    example["features"] = {"history": False, "resume": True, "uploads": settings.uploads.told}
     created = json("Session", example)
     body = {"application/json": {"schema": schema("SessionRequest"), "example": {"page_url": "https://example.com/"}}}
     create = {

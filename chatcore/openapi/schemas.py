@@ -7,7 +7,7 @@ from chatcore import fields
 from chatcore.errors import KINDS
 from chatcore.model import FinishReason
 from chatcore.openapi.responses import schema
-from chatcore.settings import Mode, Settings
+from chatcore.settings import Mode, Settings, UploadSettings
 
 MESSAGE_ID = "0b7f9c3e-9d2a-4c1e-8f0b-3a5d7e9c1b2f"
 SESSION_ID = "s_Jb2hQmZ4T8yVn0Rk1XwPLg"
@@ -110,7 +110,7 @@ def _given(settings: Settings) -> dict[str, Any]:
         "duration_ms": _duration(),
         "error": {**schema("Problem"), "description": "With `finish_reason` `error` alone."},
     }
-    features = {"history": {"type": "boolean"}, "resume": {"type": "boolean"}, "uploads": {"const": False}}
+    features = {"history": {"type": "boolean"}, "resume": {"type": "boolean"}, "uploads": _uploads(settings.uploads)}
     shown = {"session_id": session_id, "issued_at": time, "expires_at": time}
     status = {"enum": ["ok", "degraded", "unavailable"]}
     check = _object({"status": status, "detail": text}, "status")
@@ -180,6 +180,19 @@ def _page_url() -> dict[str, Any]:
     example = "https://www.example.com/prices"
     most = fields.MAX_PAGE_URL_CHARS
     return {"type": "string", "maxLength": most, "pattern": _PAGE, "description": said, "examples": [example]}
+
+
+def _uploads(settings: UploadSettings) -> dict[str, Any]:
+    if not settings.max_bytes:
+        return {"const": False, "description": "Files are not accepted."}
+    types = {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "Media types, or `image/*` for all of a kind.",
+    }
+    size = {"type": "integer", "minimum": 1, "description": "Of one file."}
+    limits = {"max_bytes": size, "max_files": {"type": "integer", "minimum": 1}, "types": types}
+    return {**_object(limits), "description": "What files a message may bring."}
 
 
 def _finish_reason() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The native chat contract: send, resume, stop (docs/http-api.md)."""
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from chatcore.asgi import (
     JSON,
@@ -16,14 +17,15 @@ from chatcore.asgi import (
 )
 from chatcore.delivery import Delivery, last_event, text_of
 from chatcore.errors import INVALID_REQUEST, REPLY_GONE, FieldFault, Refusal, problem
+from chatcore.fields import Faults, shown
 from chatcore.gate import Gate
-from chatcore.intake import check_message_id, media_type, parse_chat
+from chatcore.intake import ChatRequest, check_message_id, media_type, parse_chat
 from chatcore.live import Live
-from chatcore.model import Delta, Outcome
+from chatcore.model import Delta, Outcome, Upload
 from chatcore.observe import Observer, ReplyJoined
 from chatcore.ports import ReplyText
 from chatcore.sending import Sending
-from chatcore.settings import IntakeSettings
+from chatcore.settings import IntakeSettings, UploadSettings
 from chatcore.wire.encode_document import encode_document
 from chatcore.wire.encode_sse import PING, encode_deltas, encode_done, encode_error, encode_start
 
@@ -31,6 +33,9 @@ EVENT_STREAM: tuple[Header, ...] = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"x-accel-buffering", b"no"),
 )
+
+REQUEST = "request"
+"""The part of a request with files that holds the message, as JSON."""
 
 
 class ChatRoutes:
@@ -43,8 +48,12 @@ class ChatRoutes:
         sending: Sending,
         delivery: Delivery,
         settings: IntakeSettings,
+        uploads: UploadSettings,
         observer: Observer,
     ) -> None:
+        self._uploads = uploads
+        if uploads.max_bytes:
+            import_module("chatcore.form_data")  # else it would be loaded while others wait
         self._gate = gate
         self._live = live
         self._sending = sending
@@ -60,8 +69,7 @@ class ChatRoutes:
         try:
             caller = await self._gate.caller(visit)
             admitted = await self._gate.of_bot(client, caller.bot, admitted)
-            media_type(visit.given.get(b"content-type"))
-            request = parse_chat(await read_body(visit, receive, self._settings.max_body_bytes), self._settings)
+            request, upload = await self._read(visit, receive)
             record = None
             if request.message_id is not None:
                 record = await self._live.log.find((caller.session_id, request.message_id), request.message)
@@ -75,11 +83,11 @@ class ChatRoutes:
         if record is not None:
             if not isinstance(admitted, Refusal):
                 await self._gate.give_back(client, caller.bot)
-            self._observer(ReplyJoined("retry"))
+            await self._join(upload)
         elif isinstance(admitted, Refusal):
             raise admitted
         else:
-            record, standing = await self._sending.start(visit, caller, request, client.limit_key)
+            record, standing = await self._sending.start(visit, caller, request, client.limit_key, upload)
             tightest = standing if admitted is None else admitted.merge(standing)
             if tightest is not None:
                 visit.headers.extend(tightest.headers())
@@ -87,6 +95,30 @@ class ChatRoutes:
             await self._stream(scope, send, record, 0, decide=True)
         else:
             await self._document(scope, send, record)
+
+    async def _join(self, upload: Upload | None) -> None:
+        """A retry found its reply: it sends again what n8n has."""
+        self._observer(ReplyJoined("retry"))
+        if upload is not None:
+            await upload.discard()
+
+    async def _read(self, visit: Visit, receive: Receive) -> tuple[ChatRequest, Upload | None]:
+        """Read the message, and of files no more than that they follow."""
+        kind = visit.given.get(b"content-type")
+        if kind is None or not kind.lower().startswith(b"multipart/"):
+            media_type(kind)
+            return parse_chat(await read_body(visit, receive, self._settings.max_body_bytes), self._settings), None
+        from chatcore.form_data import FormData  # noqa: PLC0415 - not needed where no files are accepted
+
+        form = FormData(visit, receive, self._uploads, self._settings.max_body_bytes)
+        parts = await form.fields()
+        unknown = next((name for name in parts if name != REQUEST), None)
+        if unknown is not None or REQUEST not in parts:
+            fault = "is required, before the files" if unknown is None else "is not a known part"
+            faults = Faults()
+            faults.add(REQUEST if unknown is None else shown(unknown), fault)
+            faults.refuse()
+        return parse_chat(parts[REQUEST].encode(), self._settings), form if form.has_files else None
 
     async def resume(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         """GET /api/v1/chat/{message_id}: go on behind `Last-Event-ID`, or tell how the reply stands."""

@@ -13,7 +13,7 @@ from chatcore.model import VISITOR, Actor
 from chatcore.observe import Observer, SessionHappened
 from chatcore.ports import SessionStore
 from chatcore.ratelimit import Standing
-from chatcore.settings import ChallengeSettings, IntakeSettings
+from chatcore.settings import Settings
 from chatcore.tokens import Issued
 from chatcore.upstream import N8nUpstream
 
@@ -29,16 +29,20 @@ class SessionRoutes:
         sessions: SessionStore,
         live: Live,
         upstream: N8nUpstream,
-        challenge: ChallengeSettings | None,
-        settings: IntakeSettings,
+        settings: Settings,
         observer: Observer,
     ) -> None:
         self._gate = gate
         self._sessions = sessions
         self._live = live
         self._upstream = upstream
-        self._challenge = challenge
-        self._settings = settings
+        self._challenge = settings.challenge
+        self._settings = settings.intake
+        self._features = {
+            "history": settings.intake.accept_history,
+            "resume": True,
+            "uploads": settings.uploads.told,
+        }
         self._observer = observer
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +131,7 @@ class SessionRoutes:
             "issued_at": _time(issued.issued_at),
             "expires_at": _time(issued.expires_at),
             "expires_in_seconds": issued.expires_at - issued.issued_at,
-            "features": {"history": self._settings.accept_history, "resume": True, "uploads": False},
+            "features": self._features,
         }
 
 

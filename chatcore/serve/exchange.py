@@ -131,12 +131,12 @@ class Exchange:
         """When the client stopped reading what waits for it (the loop's seconds), or None."""
         return self._line.stalled_since
 
-    def push(self, body: bytes) -> bool:
-        """Write more of a body that has begun, at once; false where that is not possible now, and nothing was done."""
+    def push(self, make: Callable[[], bytes]) -> bool:
+        """Write more of a body that has begun, at once; false where that is not possible now, and nothing was made."""
         line = self._line
         if self.lost or self.complete or not self.started or self._head is not None or line.writable is not None:
             return False
-        line.transport.write(self._frame(body, more=True))
+        line.transport.write(self._frame(make(), more=True))
         return True
 
     async def receive(self) -> MutableMapping[str, Any]:

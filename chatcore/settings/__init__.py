@@ -17,6 +17,7 @@ from chatcore.settings.values import (
     Settings,
     SqliteSettings,
     TokenSettings,
+    UploadSettings,
     UpstreamSettings,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "SettingsError",
     "SqliteSettings",
     "TokenSettings",
+    "UploadSettings",
     "UpstreamSettings",
     "load",
     "load_postgres",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -20,6 +21,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
 _FIELD = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _BEARER = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
 _ADMIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+# Of `application` no `*`: that would let in programs. A name is one of RFC 6838, section 4.2.
+_MEDIA_TYPE = re.compile(
+    r"(application|audio|font|image|model|text|video)/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}|(audio|font|image|model|text|video)/\*",
+    re.ASCII,
+)
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _IPV4_BITS = 0xFFFFFFFF
@@ -159,6 +165,33 @@ ADMINS = Form(
 )
 
 
+def _parse_api_keys(text: str) -> dict[str, str]:
+    keys: dict[str, str] = {}
+    for place, entry in enumerate((part.strip() for part in text.split(",")), start=1):
+        if not entry:
+            continue
+        name, colon, secret = entry.partition(":")
+        if not colon:
+            name, secret = "#" + sha256(entry.encode()).hexdigest()[:32], entry
+        if (colon and not _ADMIN_NAME.fullmatch(name)) or not _BEARER.fullmatch(secret):
+            raise BadValueError(f"entry {place} is neither name:key nor a key alone")
+        if name in keys or secret in keys.values():
+            raise BadValueError(f"entry {place} repeats a name or a key")
+        keys[name] = secret
+    if not keys:
+        raise BadValueError("holds no entry")
+    return keys
+
+
+API_KEYS = Form(
+    _parse_api_keys,
+    "name:key or keys alone, comma separated, names of letters, digits, . _ -, each once; keys without colons",
+    "",
+    "nothing",
+    file=True,
+)
+
+
 def file_path(what: str, example: str) -> Form[Path]:
     """Accept the path of a file, which need not exist yet; `what` says whose it is."""
 
@@ -206,6 +239,26 @@ def _network(text: str) -> Network:
     if isinstance(loose, IPv6Network) and loose.subnet_of(_MAPPED):
         return IPv4Network((int(loose.network_address) & _IPV4_BITS, loose.prefixlen - _MAPPED.prefixlen))
     return loose
+
+
+def _parse_media_types(text: str) -> tuple[str, ...]:
+    found = entries(text.lower(), _media_type)
+    if not found:
+        raise BadValueError("holds no entry")
+    return found
+
+
+def _media_type(text: str) -> str:
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise BadValueError("is not a media type", shown=shown_text(text))
+    return text
+
+
+MEDIA_TYPES = Form(
+    _parse_media_types,
+    "media types, comma separated: application/pdf, or image/* for all of a kind (audio, font, model, text, video too)",
+    "image/*,application/pdf,text/plain",
+)
 
 
 NETWORKS = Form(_parse_networks, "addresses or CIDR ranges, comma separated", "127.0.0.1,::1,10.0.0.0/8")

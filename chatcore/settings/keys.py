@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from chatcore.settings.faults import BadValueError
-from chatcore.settings.forms import ADMINS, BEARER, SECRET, Form
+from chatcore.settings.forms import ADMINS, API_KEYS, BEARER, SECRET, Form
 from chatcore.settings.reader import Reader, pasteable
 from chatcore.settings.values import ChallengeSettings, OperationsSettings, RandomBytes, TokenSettings
 
@@ -103,7 +103,7 @@ def challenge(reader: Reader, verify_url: str | None) -> ChallengeSettings | Non
 
 
 def operations(reader: Reader, *, demo_page: bool) -> OperationsSettings:
-    """Read the tokens of operators."""
+    """Read the tokens of operators, and the keys of programs that speak OpenAI's API."""
     metrics = reader.take("METRICS_TOKEN", BEARER, default=None)
     listed = reader.take("ADMIN_TOKENS", ADMINS, default=None)
     admins = {} if listed is None else dict(listed)
@@ -113,8 +113,10 @@ def operations(reader: Reader, *, demo_page: bool) -> OperationsSettings:
         reader.refuse("ADMIN_TOKEN", problem, "one token for each name", "ADMIN_TOKENS=admin:…,other:…")
     elif alone is not None:
         admins["admin"] = alone
+    of_programs = reader.take("OPENAI_API_KEYS", API_KEYS, default=None) or {}
     named = [("METRICS_TOKEN", metrics), ("ADMIN_TOKEN", alone)]
     named += [(f"ADMIN_TOKENS ({name})", secret) for name, secret in admins.items() if secret != alone]
+    named += _of_programs(of_programs)
     for name, secret in named:
         if secret is None:
             continue
@@ -123,7 +125,17 @@ def operations(reader: Reader, *, demo_page: bool) -> OperationsSettings:
             reader.refuse(name, problem, _EXPECTED, pasteable(name.partition(" ")[0]))
         elif len(secret.encode()) < MIN_BYTES:
             reader.warn(f"{name} has fewer than {MIN_BYTES} bytes and may be guessed. Make one: {pasteable(name)}")
-    return OperationsSettings(demo_page=demo_page, metrics_token=metrics, admin_tokens=admins)
+    return OperationsSettings(
+        demo_page=demo_page, metrics_token=metrics, admin_tokens=admins, openai_api_keys=of_programs
+    )
+
+
+def _of_programs(api_keys: Mapping[str, str]) -> list[tuple[str, str | None]]:
+    """Give the keys with what messages call them; those without a name by their place."""
+    return [
+        (f"OPENAI_API_KEYS ({f'entry {place}' if name.startswith('#') else name})", secret)
+        for place, (name, secret) in enumerate(api_keys.items(), start=1)
+    ]
 
 
 def refuse_equal(
@@ -146,6 +158,7 @@ def refuse_equal(
         ("CHALLENGE_SECRET", checking.secret if checking else None),
         ("METRICS_TOKEN", operators.metrics_token),
         *((f"ADMIN_TOKENS ({name})", secret) for name, secret in operators.admin_tokens.items()),
+        *_of_programs(operators.openai_api_keys),
     ]
     first: dict[str, str] = {}
     for name, secret in named:

@@ -10,7 +10,7 @@ import msgspec
 from chatcore.settings import bots, keys, postgres, sqlite
 from chatcore.settings.addresses import BIND_HOST, PUBLIC_URL, VERIFY_URL
 from chatcore.settings.faults import SettingsError
-from chatcore.settings.forms import NETWORKS, Form, choice, number, switch, whole
+from chatcore.settings.forms import MEDIA_TYPES, NETWORKS, Form, choice, number, switch, whole
 from chatcore.settings.names import warn_of_unread
 from chatcore.settings.reader import Reader
 from chatcore.settings.sources import Layer, read_env_file
@@ -28,6 +28,7 @@ from chatcore.settings.values import (
     Settings,
     SqliteSettings,
     TokenSettings,
+    UploadSettings,
     UpstreamSettings,
 )
 
@@ -127,17 +128,21 @@ def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) 
     )
     if databases is not None and not demo:
         postgres.warn(reader, databases)
+    upstream = _upstream(reader, all_bots, replies)
+    if upstream.load_previous and databases is not None:
+        reader.warn("N8N_LOAD_PREVIOUS has no effect in PostgreSQL mode, which keeps the messages itself.")
     return Settings(
         mode=mode,
         demo=demo,
         server=_server(reader, replies, 0 if databases is None else postgres.descriptors(databases)),
         log=_log(reader),
-        upstream=_upstream(reader, all_bots, replies),
+        upstream=upstream,
         tokens=tokens,
         cors=_cors(reader, all_bots),
         limits=_limits(reader, all_bots),
         intake=_intake(reader),
         replies=replies,
+        uploads=_uploads(reader),
         challenge=challenge,
         operations=operations,
         sqlite=file and sqlite.settle(file, kept or {}, tokens, reader.given),
@@ -179,6 +184,7 @@ def _upstream(reader: Reader, all_bots: Mapping[str, BotSettings], replies: Repl
         idle_timeout_seconds=seconds("N8N_IDLE_TIMEOUT_SECONDS", 180.0),
         total_timeout_seconds=total,
         show_raw_json=reader.take("SHOW_RAW_JSON", switch(example=True), default=False),
+        load_previous=reader.take("N8N_LOAD_PREVIOUS", switch(example=True), default=False),
         reply_max_bytes=replies.reply_max_bytes,
         max_replies_in_flight=replies.max_replies_in_flight,
     )
@@ -227,6 +233,16 @@ def _intake(reader: Reader) -> IntakeSettings:
         max_message_chars=chars,
         max_body_bytes=size,
         accept_history=reader.take("ACCEPT_HISTORY", switch(example=True), default=False),
+        require_token=reader.take("REQUIRE_TOKEN", switch(example=True), default=False),
+    )
+
+
+def _uploads(reader: Reader) -> UploadSettings:
+    usual = UploadSettings()
+    return UploadSettings(
+        max_bytes=reader.take("UPLOAD_MAX_BYTES", whole(0, _TEBIBYTE, 20 << 20), default=usual.max_bytes),
+        max_files=reader.take("UPLOAD_MAX_FILES", whole(1, 100, usual.max_files), default=usual.max_files),
+        types=reader.take("UPLOAD_TYPES", MEDIA_TYPES, default=usual.types),
     )
 
 

@@ -14,24 +14,15 @@ ELSEWHERE = frozenset(
         *("MESSAGE_RETENTION_DAYS", "PERSIST_STRICT", "SPOOL_PATH", "SPOOL_MAX_BYTES", "AUDIT_KEY"),
     }
 )
-# Variables whose feature this version does not have; an operator who sets one should know.
-WITHOUT_EFFECT = frozenset(
-    {
-        *("UPLOAD_MAX_BYTES", "UPLOAD_MAX_FILES", "UPLOAD_TYPES", "OPENAI_API_KEYS", "OPENAI_API_KEYS_FILE"),
-        *("N8N_LOAD_PREVIOUS", "REQUIRE_TOKEN"),
-    }
-)
 _LIKENESS = 0.87
 
 
 def warn_of_unread(reader: Reader) -> None:
     """Warn of what is set and close to a name that is read, but is not read. Values are never shown."""
-    known = reader.asked | ELSEWHERE | WITHOUT_EFFECT
+    known = reader.asked | ELSEWHERE
     refused = {fault.variable for fault in reader.faults}
     for name in sorted(reader.names()):
-        if name in WITHOUT_EFFECT:
-            reader.warn(f"{name} has no effect in this version.")
-        elif name not in known and name not in refused:
+        if name not in known and name not in refused:
             _warn_of_unknown(reader, name, known)
 
 

@@ -75,6 +75,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_seconds: float = 180.0
     total_timeout_seconds: float = 600.0
     show_raw_json: bool = False
+    load_previous: bool = False
     reply_max_bytes: int = 4194304
     max_replies_in_flight: int = 2000
 
@@ -109,11 +110,30 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class IntakeSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What `intake` needs."""
+    """What `intake` needs. `require_token`: n8n's widget may not name its session itself."""
 
     max_message_chars: int = 10000
     max_body_bytes: int = 262144
     accept_history: bool = False
+    require_token: bool = False
+
+
+class UploadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What `form_data` needs. `max_bytes` of one file; 0 means that no files are accepted.
+
+    `types`: media types as `application/pdf`, or `image/*` for all of a kind (`file_types` says what is left out).
+    """
+
+    max_bytes: int = 0
+    max_files: int = 5
+    types: tuple[str, ...] = ("image/*", "application/pdf", "text/plain")
+
+    @property
+    def told(self) -> Mapping[str, Any] | Literal[False]:
+        """What clients are told: what a message may bring, or that it may bring nothing."""
+        if not self.max_bytes:
+            return False
+        return {"max_bytes": self.max_bytes, "max_files": self.max_files, "types": self.types}
 
 
 class ReplySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,13 +155,17 @@ class ChallengeSettings(Discreet, frozen=True, kw_only=True):
 
 
 class OperationsSettings(Discreet, frozen=True, kw_only=True):
-    """What the routes for operators need. `admin_tokens`: name -> secret."""
+    """What the routes for operators and for programs need. `admin_tokens`, `openai_api_keys`: name -> secret.
 
-    hidden: ClassVar[frozenset[str]] = frozenset({"metrics_token", "admin_tokens"})
+    A program's key without a name has one that no operator can give: `#` and the beginning of its SHA-256.
+    """
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"metrics_token", "admin_tokens", "openai_api_keys"})
 
     demo_page: bool = True
     metrics_token: str | None = None
     admin_tokens: Mapping[str, str] = {}
+    openai_api_keys: Mapping[str, str] = {}
 
 
 class SqliteSettings(Discreet, frozen=True, kw_only=True):
@@ -210,6 +234,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     intake: IntakeSettings
     replies: ReplySettings
+    uploads: UploadSettings = UploadSettings()
     challenge: ChallengeSettings | None
     operations: OperationsSettings
     sqlite: SqliteSettings | None = None

@@ -2,11 +2,12 @@
 
 The direct way takes a connection from aiohttp's connector and speaks to its protocol: it spares the request and
 response objects, a third of the cost of a message. These calls are aiohttp's own and undocumented, so where their form
-is not the one known here (aiohttp 3.14) the ordinary session serves.
+is not the one known here (aiohttp 3.14) the ordinary session serves. Bodies that come piece by piece go by the session
+always.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
 import aiohttp
@@ -88,12 +89,18 @@ class DirectTransport:
         """Open nothing yet; needs a running loop."""
         self._connector = _connector(max_connections)
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds)
+        self._session = _session(self._connector, connect_seconds)
 
     def to(self, url: str, headers: Mapping[str, str]) -> Post:
         """Prepare an address."""
-        return partial(self._post, _Target(URL(url, encoded=True), headers))
+        address = URL(url, encoded=True)
+        return partial(self._post, _Target(address, headers), partial(_post, self._session, address, dict(headers)))
 
-    async def _post(self, target: _Target, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _post(
+        self, target: _Target, streaming: Post, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]
+    ) -> Answer:
+        if not isinstance(body, bytes):
+            return await streaming(headers, body)
         try:
             connection = await self._connector.connect(target.request, [], self._timeout)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
@@ -123,16 +130,17 @@ class DirectTransport:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._connector.close()
+        await self._session.close()
 
 
 class _SessionAnswer:
     """An answer of aiohttp's session."""
 
-    __slots__ = ("_response", "content_type", "status")
+    __slots__ = ("_body", "_response", "content_type", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, body: "_Body | None") -> None:
         self._response = response
+        self._body = body
         self.status = response.status
         self.content_type = response.headers.get("Content-Type")
 
@@ -150,7 +158,7 @@ class _SessionAnswer:
 
     def release(self) -> None:
         content = self._response.content
-        if content.is_eof() and not content.exception():
+        if content.is_eof() and not content.exception() and (self._body is None or self._body.ended):
             self._response.release()
         else:
             self._response.close()
@@ -161,31 +169,64 @@ class SessionTransport:
 
     def __init__(self, max_connections: int, connect_seconds: float) -> None:
         """Open nothing yet; needs a running loop."""
-        self._session = aiohttp.ClientSession(
-            connector=_connector(max_connections),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
+        self._session = _session(_connector(max_connections), connect_seconds)
 
     def to(self, url: str, headers: Mapping[str, str]) -> Post:
         """Prepare an address."""
-        return partial(self._post, URL(url, encoded=True), dict(headers))
-
-    async def _post(self, url: URL, fixed: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Answer:
-        try:
-            response = await self._session.post(url, data=body, headers={**fixed, **headers}, allow_redirects=False)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotConnectedError(type(error).__name__) from error
-        except aiohttp.ClientResponseError as error:
-            raise NotHttpError(type(error).__name__) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise HungUpError(type(error).__name__) from error
-        return _SessionAnswer(response)
+        return partial(_post, self._session, URL(url, encoded=True), dict(headers))
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+class _Body:
+    """A body that is iterated once, and whether it was to its end."""
+
+    __slots__ = ("_pieces", "ended")
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self.ended = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            self.ended = True
+            raise
+
+
+def _session(connector: aiohttp.TCPConnector, connect_seconds: float) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+
+
+async def _post(
+    session: aiohttp.ClientSession,
+    url: URL,
+    fixed: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes | AsyncIterator[bytes],
+) -> Answer:
+    streamed = None if isinstance(body, bytes) else _Body(body)
+    data = body if streamed is None else streamed
+    try:
+        response = await session.post(url, data=data, headers={**fixed, **headers}, allow_redirects=False)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise NotConnectedError(type(error).__name__) from error
+    except aiohttp.ClientResponseError as error:
+        raise NotHttpError(type(error).__name__) from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise HungUpError(type(error).__name__) from error
+    return _SessionAnswer(response, streamed)
 
 
 def open_transport(max_connections: int, connect_seconds: float) -> Transport:

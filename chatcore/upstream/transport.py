@@ -1,6 +1,6 @@
 """What an exchange needs of a connection to n8n: one POST, its answer as it comes, and how either can fail."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol
 
 
@@ -44,9 +44,11 @@ class Answer(Protocol):
         ...
 
 
-Post = Callable[[Mapping[str, str], bytes], Awaitable[Answer]]
-"""Sends a request to one address, once: headers beside those that never change, and the body.
+Post = Callable[[Mapping[str, str], bytes | AsyncIterator[bytes]], Awaitable[Answer]]
+"""Sends a request to one address, once: headers beside those that never change or in their place, and the body.
 
+A body that is iterated goes out in chunks, as fast as the other side takes them; an answer may come before its end.
+Where iterating it fails, or the answer is released early, the connection is closed without the last chunk.
 Raises `NotConnectedError`, `HungUpError`, `NotHttpError`.
 """
 

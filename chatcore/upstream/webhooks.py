@@ -5,10 +5,8 @@ up (n8n 2.41). Deadlines are kept by `tick`, not by a timer for every read.
 """
 
 import asyncio
-import contextlib
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import AsyncIterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from chatcore.circuit import Circuit
@@ -20,28 +18,29 @@ from chatcore.errors import (
     Kind,
     Refusal,
 )
-from chatcore.model import Delta, Failed, ReplyEvent, Turn
+from chatcore.model import Failed, Turn, Upload
 from chatcore.n8n_request import Webhook
 from chatcore.observe import AnswerOdd, CircuitChanged, Decided, Observer
 from chatcore.ports import Clock
 from chatcore.settings import BotSettings, ChallengeSettings, UpstreamSettings
-from chatcore.tokens import Tokens
+from chatcore.tokens import N8N_SECONDS, Tokens
 from chatcore.upstream.challenge import passes
+from chatcore.upstream.exchange import Exchange, Sink
+from chatcore.upstream.previous import Previous
 from chatcore.upstream.transport import (
     Answer,
     CutError,
-    HungUpError,
     NotConnectedError,
     NotHttpError,
     Post,
     Transport,
+    TransportError,
 )
 from chatcore.wire.decode import Decoder, status_failure
+from chatcore.wire.previous_session import Said
 
 PROBE_SECONDS = 5.0
 CHALLENGE_SECONDS = 5.0
-
-Sink = Callable[[Sequence[ReplyEvent]], None]
 
 
 class _Bot:
@@ -52,47 +51,6 @@ class _Bot:
         self.webhook = Webhook(settings)
         self.circuit = Circuit()
         self.post: Post | None = None
-
-
-class _Exchange:
-    """One request under way, as `tick` sees it. `cut` is set before its task is cancelled by us.
-
-    A cut of `told` means that the decoder's last event was delivered and only the connection is left to close; `broken`
-    that the rest of the body cannot come.
-    """
-
-    __slots__ = ("answer", "cut", "decoder", "first_by", "last_read", "sink", "task", "total_by")
-
-    def __init__(self, task: asyncio.Task[object], sink: Sink, first_by: float, total_by: float) -> None:
-        self.task = task
-        self.sink = sink
-        self.first_by = first_by
-        self.total_by = total_by
-        self.last_read: float | None = None
-        self.answer: Answer | None = None
-        self.decoder: Decoder | None = None
-        self.cut: Failed | Refusal | Literal["told", "broken"] | None = None
-
-    @property
-    def held(self) -> int:
-        """Bytes that were read and are not text yet."""
-        return 0 if self.decoder is None else self.decoder.buffered
-
-    def end(self, why: Failed | Refusal | Literal["told", "broken"]) -> None:
-        if self.cut is None:
-            self.cut = why
-            self.task.cancel()
-
-    def release_held(self, now: float) -> None:
-        """Give the text that the decoder still held back, where the exchange ends before its answer does."""
-        if self.decoder is None or self.decoder.finished:
-            return
-        events = self.decoder.close(now, complete=False)
-        if self.cut != "broken":
-            events = [event for event in events if isinstance(event, Delta)]
-        if events:
-            with contextlib.suppress(Refusal):  # no room for it: the reply ends either way
-                self.sink(events)
 
 
 class N8nUpstream:
@@ -108,7 +66,8 @@ class N8nUpstream:
         self._clock = clock
         self._observer = observer
         self._bots = {name: _Bot(bot) for name, bot in settings.bots.items()}
-        self._active: set[_Exchange] = set()
+        self._previous = Previous(tokens, clock, observer)
+        self._active: set[Exchange] = set()
         self._probes: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[Transport] | None = None
         self._transport: Transport | None = None
@@ -135,7 +94,7 @@ class N8nUpstream:
             raise RuntimeError("exchange must run in a task")
         now = self._clock.monotonic()
         limits = self._settings
-        exchange = _Exchange(task, sink, now + limits.first_byte_timeout_seconds, now + limits.total_timeout_seconds)
+        exchange = Exchange(task, sink, now + limits.first_byte_timeout_seconds, now + limits.total_timeout_seconds)
         self._active.add(exchange)
         try:
             failed = await self._converse(bot, turn, exchange)
@@ -174,6 +133,10 @@ class N8nUpstream:
         except TimeoutError:
             return None
 
+    async def previous(self, bot: str, session_id: str) -> Sequence[Said]:
+        """Ask a bot's workflow for a session's earlier messages, see `Previous.of`."""
+        return await self._previous.of(await self._open(), bot, self._bots[bot].webhook, session_id)
+
     def warm_up(self) -> None:
         """Begin to load the HTTP client, a fifth of the time to start, while the server already listens."""
         if self._opening is None:
@@ -193,29 +156,48 @@ class N8nUpstream:
             self._transport = await asyncio.shield(self._opening)
         return self._transport
 
-    async def _converse(self, bot: _Bot, turn: Turn, exchange: _Exchange) -> Failed | None:
+    async def _converse(self, bot: _Bot, turn: Turn, exchange: Exchange) -> Failed | None:
         """Send the request and read the answer; gives the failure that the decoder has not told."""
         transport, webhook = await self._open(), bot.webhook
         if bot.post is None:
             bot.post = transport.to(webhook.url, webhook.headers)
-        signed = webhook.signed(self._tokens.for_n8n(turn.session_id, turn.message_id))
+        headers, body = self._request(webhook, turn, exchange)
+        upload = turn.upload
         try:
-            answer = await bot.post(signed, webhook.body(turn))
-        except NotConnectedError as error:
+            answer = await bot.post(headers, body)
+        except TransportError as error:
+            return _refused(upload) or self._not_answered(bot, error, sent=exchange.sent)
+        bot.circuit.connected()
+        try:
+            failed = await self._read(bot.name, answer, exchange)
+        finally:
+            answer.release()
+        return _refused(upload) or failed
+
+    def _request(
+        self, webhook: Webhook, turn: Turn, exchange: Exchange
+    ) -> tuple[Mapping[str, str], bytes | AsyncIterator[bytes]]:
+        """Give what is sent. n8n checks the token once it has read all, so with files it is good for as long."""
+        upload, limits = turn.upload, self._settings
+        seconds = N8N_SECONDS if upload is None else max(N8N_SECONDS, limits.total_timeout_seconds)
+        headers = webhook.signed(self._tokens.for_n8n(turn.session_id, turn.message_id, seconds))
+        if upload is None:
+            return headers, webhook.body(turn)
+        boundary = f"chatcore-{self._clock.token_bytes(16).hex()}"
+        headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
+        form = webhook.form(turn, upload, boundary)
+        return headers, exchange.carry(form, lambda: self._clock.monotonic() + limits.first_byte_timeout_seconds)
+
+    def _not_answered(self, bot: _Bot, error: TransportError, *, sent: bool) -> Failed:
+        if isinstance(error, NotConnectedError):
             if bot.circuit.failed(self._clock.monotonic()):
                 self._observer(CircuitChanged(bot.name, "open"))
             return _failed(UPSTREAM_UNAVAILABLE, f"no connection: {error}", sent=False)
-        except NotHttpError as error:
+        if isinstance(error, NotHttpError):
             return _failed(UPSTREAM_INVALID, f"not HTTP: {error}")
-        except HungUpError as error:
-            return _failed(UPSTREAM_UNAVAILABLE, f"the connection ended before the answer began: {error}")
-        bot.circuit.connected()
-        try:
-            return await self._read(bot.name, answer, exchange)
-        finally:
-            answer.release()
+        return _failed(UPSTREAM_UNAVAILABLE, f"the connection ended before the answer began: {error}", sent=sent)
 
-    async def _read(self, bot: str, answer: Answer, exchange: _Exchange) -> Failed | None:
+    async def _read(self, bot: str, answer: Answer, exchange: Exchange) -> Failed | None:
         if self._observer.debugging:
             said = f"status {answer.status}, {answer.content_type or 'no content type'}"
             self._observer(Decided("n8n", said))
@@ -252,7 +234,7 @@ class N8nUpstream:
             self._observer(AnswerOdd(bot, note))
         return None
 
-    def _tick_exchange(self, exchange: _Exchange, now: float) -> None:
+    def _tick_exchange(self, exchange: Exchange, now: float) -> None:
         decoder = exchange.decoder
         if decoder is not None and decoder.waiting:
             events = decoder.tick(now)
@@ -268,7 +250,7 @@ class N8nUpstream:
         if exchange.answer is not None and exchange.answer.broken:
             exchange.end("broken")
         elif now >= exchange.total_by:
-            exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_TOTAL_TIMEOUT_SECONDS"))
+            exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_TOTAL_TIMEOUT_SECONDS", sent=exchange.sent))
         elif exchange.last_read is None:
             if now >= exchange.first_by:
                 exchange.end(_failed(UPSTREAM_TIMEOUT, "N8N_FIRST_BYTE_TIMEOUT_SECONDS"))
@@ -291,3 +273,10 @@ class N8nUpstream:
 
 def _failed(kind: Kind, reason: str, *, sent: bool = True) -> Failed:
     return Failed(Refusal(kind, retry_after=5 if kind.status == UPSTREAM_UNAVAILABLE.status else None), reason, sent)
+
+
+def _refused(upload: Upload | None) -> Failed | None:
+    """Tell that an upload was not read to its end; what n8n has of it is no whole request."""
+    if upload is None or upload.refusal is None:
+        return None
+    return Failed(upload.refusal, "the files were refused or did not arrive", sent=False)

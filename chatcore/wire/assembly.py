@@ -178,13 +178,13 @@ class Assembly:
             self.fail(UPSTREAM_EMPTY, "the answer holds no text")
         self.finished = True
 
-    def fail(self, kind: Kind, reason: str) -> None:
+    def fail(self, kind: Kind, reason: str, sentence: str | None = None) -> None:
         """End the reply with an error, after the text so far. Only the first failure counts."""
         if self.finished:
             return
         if self.parts:
             self._flush()
-        self._out.append(Failed(Refusal(kind), reason))
+        self._out.append(Failed(Refusal(kind, sentence), reason))
         self.finished = True
         self.waiting = self.flowing = False
         self.held = 0
@@ -238,7 +238,7 @@ class Assembly:
         self._drop_json()
         if shape is None or shape.texts is None:
             if shape is not None and shape.withhold:
-                self.fail(UPSTREAM_INVALID, shape.reason)
+                self.fail(UPSTREAM_INVALID, shape.reason, shape.sentence)
                 return
             texts: Sequence[str] = (content,)
         else:

@@ -5,7 +5,7 @@ import codecs
 from chatcore.errors import UPSTREAM_INVALID
 from chatcore.wire.assembly import Assembly
 from chatcore.wire.jsontext import NotJsonError, TooDeepError, loads
-from chatcore.wire.shapes import STARTED_REASON, WORKFLOW_STARTED, fenced, read
+from chatcore.wire.shapes import STARTED, WORKFLOW_STARTED, fenced, read
 
 
 class TextReader:
@@ -58,7 +58,7 @@ class DocumentReader:
         if not complete:
             assembly.end(cut="the body was cut")
         elif body.strip() == WORKFLOW_STARTED.encode():
-            assembly.fail(UPSTREAM_INVALID, STARTED_REASON)
+            assembly.fail(UPSTREAM_INVALID, STARTED.reason, STARTED.sentence)
         elif body.strip():
             self._read(body)
         assembly.end()
@@ -86,4 +86,4 @@ class DocumentReader:
         elif self._show_raw and not shape.withhold:
             assembly.say(fenced(value, body))
         else:
-            assembly.fail(UPSTREAM_INVALID, shape.reason)
+            assembly.fail(UPSTREAM_INVALID, shape.reason, shape.sentence)

@@ -12,7 +12,7 @@ from chatcore.errors import UPSTREAM_INVALID
 from chatcore.wire.assembly import STREAM_TYPES, Assembly
 from chatcore.wire.jsontext import NotJsonError, loads
 from chatcore.wire.lines import content_of
-from chatcore.wire.shapes import STARTED_REASON, describe, only_started, read, text_of
+from chatcore.wire.shapes import STARTED, describe, only_started, read, text_of
 
 _DONE = b"[DONE]"
 _HEARTBEATS = (b"ping", b"keepalive", b"heartbeat")
@@ -124,7 +124,7 @@ class EventReader:
         elif isinstance(value.get("choices"), list):
             self._text(_chunk_text(value["choices"]), now)
         elif only_started(value):
-            self._assembly.fail(UPSTREAM_INVALID, STARTED_REASON)
+            self._assembly.fail(UPSTREAM_INVALID, STARTED.reason, STARTED.sentence)
         elif text is not None:
             self._text(text, now)
         elif value.get("error"):

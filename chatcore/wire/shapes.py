@@ -11,6 +11,7 @@ from chatcore.wire.jsontext import NotJsonError, TooDeepError, dumps, loads
 
 TEXT_MEMBERS = ("output", "text", "message", "response", "content", "answer")
 WORKFLOW_STARTED = "Workflow was started"
+STARTED_SENTENCE = "The assistant has begun to work, but it is not set up to answer here."
 STARTED_REASON = (
     "the workflow only said that it was started: set the option 'Respond' of the Webhook or Chat Trigger node to "
     "'Using Respond to Webhook node', 'When Last Node Finishes' or 'Streaming'"
@@ -24,16 +25,18 @@ _PRETTY_CHARS = 4096
 class Shape(msgspec.Struct, frozen=True):
     """How a value was read: its texts, one for each segment, or None and the reason why there are none.
 
-    `note` tells what was left out. A value that `withhold` is set for is not shown to anybody in any form.
+    `note` tells what was left out, `sentence` is for the visitor. A value that `withhold` is set for is not shown to
+    anybody in any form.
     """
 
     texts: tuple[str, ...] | None
     reason: str = ""
     note: str = ""
+    sentence: str | None = None
     withhold: bool = False
 
 
-STARTED = Shape(None, STARTED_REASON, withhold=True)
+STARTED = Shape(None, STARTED_REASON, sentence=STARTED_SENTENCE, withhold=True)
 
 
 def text_of(value: Any) -> str | None:

@@ -53,6 +53,10 @@ def test_there_is_a_stateless_main() -> None:
     assert "main_stateless.py" in [path.name for path in sources.mains()]
 
 
+def test_what_reads_files_is_not_loaded_before_it_is_needed() -> None:
+    assert not {"chatcore.form_data", "chatcore.file_types"} & _imported_by("chatcore.app")
+
+
 @pytest.mark.parametrize("path", sources.mains(), ids=sources.name_of)
 def test_a_main_is_thin(path: Path) -> None:
     tree = sources.tree(path)

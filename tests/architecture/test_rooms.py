@@ -17,6 +17,7 @@ ROOMS = {
     "aiohttp": {"chatcore/upstream/pooled.py"},
     "yarl": {"chatcore/upstream/pooled.py"},
     "jose": {"chatcore/tokens.py"},
+    "multipart": {"chatcore/form_data.py"},
     "uvicorn": {"chatcore/serve/", "chatcore/cli/"},
     "httptools": {"chatcore/serve/"},
     "uvloop": {"chatcore/serve/", "chatcore/cli/"},

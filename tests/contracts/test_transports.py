@@ -25,7 +25,8 @@ from tests.support.answers import (
     drop_before_head,
     head,
 )
-from tests.support.n8n import ScriptedN8n
+from tests.support.background import Gate
+from tests.support.n8n import ScriptedN8n, Taking
 from tests.support.ports import free_port
 
 HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": "chatcore/test"}
@@ -230,3 +231,103 @@ async def test_another_aiohttp_is_served_by_the_ordinary_way(monkeypatch: pytest
     opened = pooled.open_transport(1, 1.0)
     assert isinstance(opened, SessionTransport)
     await opened.close()
+
+
+async def in_pieces(*pieces: bytes, then: BaseException | None = None) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+    if then is not None:
+        raise then
+
+
+async def stream(transport: Transport, n8n: ScriptedN8n, body: AsyncIterator[bytes]) -> Answer:
+    async with asyncio.timeout(10):
+        return await transport.to(n8n.url, HEADERS)({**SIGNED, "Content-Type": "x/y"}, body)
+
+
+async def test_a_body_in_pieces_goes_out_in_chunks(transport: Transport, n8n: ScriptedN8n) -> None:
+    for _ in range(2):
+        answer = await stream(transport, n8n, in_pieces(b"some, ", b"", b"x" * 300_000, b" end"))
+        assert (answer.status, await read_all(answer)) == (200, b'{"output": "yes"}')
+        answer.release()
+    assert n8n.connections == 1, "one connection was used twice"
+    request = n8n.requests[0]
+    assert request.body == b"some, " + b"x" * 300_000 + b" end"
+    wanted = {name.lower(): value for name, value in {**HEADERS, **SIGNED, "Content-Type": "x/y"}.items()}
+    wanted |= {"host": f"127.0.0.1:{n8n.port}", "transfer-encoding": "chunked"}
+    assert {name: value for name, value in request.headers.items() if name != "accept"} == wanted
+
+
+async def test_a_body_that_fails_is_cut_and_not_ended(transport: Transport, n8n: ScriptedN8n) -> None:
+    with pytest.raises(HungUpError):
+        await stream(transport, n8n, in_pieces(b"half", then=ValueError("no more")))
+    async with asyncio.timeout(5):
+        while n8n.cut_bodies != 1:
+            await asyncio.sleep(0.01)
+    assert not n8n.requests
+    answer = await post(transport, n8n)
+    await read_all(answer)
+    answer.release()
+    assert n8n.connections == 2
+
+
+async def test_an_answer_before_the_end_of_the_body_is_told_at_once(transport: Transport, n8n: ScriptedN8n) -> None:
+    n8n.taking = Taking(most=4)
+    n8n.answer(Script((*answer_json({"output": "no"}, status=413).steps,)))
+    held = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"half"
+        await held.wait()
+
+    answer = await stream(transport, n8n, body())
+    assert (answer.status, await read_all(answer)) == (413, b'{"output": "no"}')
+    answer.release()
+    async with asyncio.timeout(5):
+        while n8n.open_connections:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_is_asked_for_no_faster_than_it_is_taken(transport: Transport, n8n: ScriptedN8n) -> None:
+    n8n.taking = Taking(gate=(gate := Gate()))
+    asked = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal asked
+        for _ in range(1000):
+            asked += 1
+            yield b"x" * 65_536
+
+    sending = asyncio.create_task(stream(transport, n8n, body()))
+    before = -1
+    while asked != before:
+        before = asked
+        await asyncio.sleep(0.3)
+    assert 0 < asked < 500, "the rest waits"
+    gate.open()
+    answer = await sending
+    answer.release()
+    assert asked == 1000
+
+
+async def test_cancelling_in_the_middle_of_a_body_closes_the_connection(transport: Transport, n8n: ScriptedN8n) -> None:
+    n8n.taking = Taking(each=(seen := asyncio.Queue[bytes]()).put_nowait)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"half"
+        await asyncio.Event().wait()
+
+    sending = asyncio.create_task(stream(transport, n8n, body()))
+    async with asyncio.timeout(5):
+        while seen.empty():
+            await asyncio.sleep(0.01)
+    sending.cancel()
+    await asyncio.wait({sending})
+    async with asyncio.timeout(5):
+        while n8n.cut_bodies != 1:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_body_in_pieces_finds_no_connection(transport: Transport) -> None:
+    with pytest.raises(NotConnectedError):
+        await transport.to(f"http://127.0.0.1:{free_port()}/", HEADERS)(SIGNED, in_pieces(b"x"))

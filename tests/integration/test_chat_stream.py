@@ -343,12 +343,22 @@ async def test_erasing_a_session_stops_and_drops_its_replies(visitor: ChatClient
     assert (await visitor.document(message_id)).status_code == 404
 
 
-async def test_a_long_silence_is_filled_with_heartbeats(visitor: ChatClient, n8n: ScriptedN8n) -> None:
+async def test_a_long_silence_is_filled_with_heartbeats(
+    visitor: ChatClient, n8n: ScriptedN8n, server: ChatServer, make_client: MakeClient
+) -> None:
     gate = Gate()
     n8n.answer(hold(gate, answer_stream(["at last"])))
     streaming = asyncio.create_task(visitor.reply("Hi"))
     document = asyncio.create_task(_raw_document(visitor))
+    other = make_client(server)
+    await other.session()
+    erased = asyncio.create_task(_raw_document(other))
     await asyncio.sleep(16.5)
+    await other.http.delete("/api/v1/session", headers={"Authorization": f"Bearer {other.token}"})
+    gone = await erased
+    assert gone.status_code == 200, "decided by the silence"
+    assert (gone.json()["content"], gone.json()["finish_reason"]) in {("", "stopped"), ("", "error")}
+    assert not server.crashes, server.crashes
     gate.open()
     reply = await streaming
     assert reply.status == 200

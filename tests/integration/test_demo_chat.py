@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import MakeClient, StartServer
 from tests.support.client import ChatClient
+from tests.support.uploads import PNG, file, message, send
 
 
 @pytest.fixture
@@ -53,3 +54,13 @@ async def test_a_slow_reply_can_be_stopped(demo_visitor: ChatClient) -> None:
         await stream.next("delta")
         assert (await demo_visitor.stop(message_id)).status_code == 204
         assert (await stream.next("done")).data["finish_reason"] == "stopped"
+
+
+async def test_files_are_named(start_server: StartServer, make_client: MakeClient) -> None:
+    client = make_client(start_server(None, {"UPLOAD_MAX_BYTES": "1000000"}, options=["--demo"]))
+    await client.session()
+    for _ in range(2):
+        parts = [message("/echo Look"), file("x" * 300_000, "ä.txt"), file(PNG, "b.png", "image/png")]
+        answer = await send(client, *parts)
+        assert (answer.status_code, answer.json()["content"]) == (200, "Look\n\n(ä.txt, b.png)")
+    assert (await client.chat("/echo Alone")).json()["content"] == "Alone"

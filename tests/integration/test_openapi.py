@@ -32,9 +32,9 @@ def _served(settings: Settings) -> Mapping[str, set[str]]:
     return table
 
 
-@pytest.mark.parametrize("demo_page", [True, False])
-async def test_it_describes_every_route_and_method_and_no_other(demo_page: bool) -> None:
-    settings = settings_with(operations={"demo_page": demo_page})
+@pytest.mark.parametrize("operations", [{}, {"demo_page": False}, {"openai_api_keys": {"program": "o" * 32}}])
+async def test_it_describes_every_route_and_method_and_no_other(operations: dict[str, Any]) -> None:
+    settings = settings_with(operations=operations)
     described = openapi.document(settings)["paths"]
     assert {path: {method.upper() for method in methods} for path, methods in described.items()} == _served(settings)
 

@@ -20,6 +20,7 @@ from tests.support.answers import (
     drop_before_head,
 )
 from tests.support.n8n import ScriptedN8n
+from tests.support.openai_sdk import KEY, KEYS
 from tests.support.server import ChatServer
 
 NOT_OURS = (
@@ -41,10 +42,12 @@ TROUBLE = (
 )
 
 
-def _examine(server: ChatServer, folder: Path, without: Iterable[str], *, long: bool) -> None:
-    """Let schemathesis make up requests; fails with its report."""
+def _examine(
+    server: ChatServer, folder: Path, without: Iterable[str], *more: str, key: str | None = None, long: bool
+) -> None:
+    """Let schemathesis make up requests, with a session's token or with `key`; fails with its report."""
     browser = {"User-Agent": "schemathesis"}
-    token = httpx.post(f"{server.url}/api/v1/session", headers=browser, trust_env=False).json()["token"]
+    token = key or httpx.post(f"{server.url}/api/v1/session", headers=browser, trust_env=False).json()["token"]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"),
@@ -53,6 +56,7 @@ def _examine(server: ChatServer, folder: Path, without: Iterable[str], *, long: 
             *("--phases", "examples,coverage,fuzzing,stateful", "--continue-on-failure"),
             *("--generation-database", "none", "--output-sanitize", "false"),
             *(LONG if long else FAST),
+            *more,
         ],
         cwd=folder,
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "NO_COLOR": "1", "PYTHONUTF8": "1"},
@@ -68,6 +72,14 @@ def test_no_request_finds_a_violation(
     start_server: StartServer, n8n: ScriptedN8n, tmp_path: Path, *, long: bool
 ) -> None:
     _examine(start_server(n8n), tmp_path, NOT_OURS, long=long)
+    assert n8n.requests, "no request was good enough to reach n8n"
+
+
+def test_no_request_of_a_program_finds_a_violation(
+    start_server: StartServer, n8n: ScriptedN8n, tmp_path: Path, *, long: bool
+) -> None:
+    server = start_server(n8n, KEYS)
+    _examine(server, tmp_path, NOT_OURS, "--include-path-regex", "^/v1/", key=KEY, long=long)
     assert n8n.requests, "no request was good enough to reach n8n"
 
 

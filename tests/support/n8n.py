@@ -8,14 +8,16 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support.answers import Answer, Close, Reset, Send, Stall, Until, Wait, answer_stream
-from tests.support.background import BackgroundLoop
+from tests.support.background import BackgroundLoop, Gate
 from tests.support.ports import free_port
 
 PATH = "/webhook/chat"
+HIGH_WATER = 1 << 18
 LINGER_RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of zero: closing sends a RST."""
 
@@ -45,6 +47,19 @@ class Request:
 Script = Callable[[Request], Answer]
 
 
+@dataclass(frozen=True)
+class Taking:
+    """How a body in chunks is taken: each piece is handed over and forgotten, so that `Request.body` is empty.
+
+    After `most` bytes the rest is dropped and the answer begins, which has to end the connection then. With `gate`
+    nothing is read before that is open.
+    """
+
+    each: Callable[[bytes], object] = len
+    most: float = inf
+    gate: Gate | None = None
+
+
 def echo(request: Request) -> Answer:
     """Answer as an agent that repeats what was said, in two pieces."""
     return answer_stream(["Echo: ", request.text])
@@ -55,13 +70,16 @@ class ScriptedN8n:
 
     `requests` holds all that was asked, `connections` counts those accepted, `open_connections` those that live,
     `hangups` the answers whose client left before their end, `sent_bytes` what was written, `faults` what went wrong
-    in a script itself.
+    in a script itself. `cut_bodies` counts the requests whose body never came to its end. With `taking` set, bodies
+    in chunks are taken as it says.
     """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self.hangups = 0
+        self.cut_bodies = 0
+        self.taking: Taking | None = None
         self.faults: list[Exception] = []
         self.sent_bytes = 0
         self.port = free_port()  # ours alone also while it refuses
@@ -155,6 +173,7 @@ class _Peer(asyncio.Protocol):
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._lost = False
+        self._deaf = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -164,7 +183,11 @@ class _Peer(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         self._buffer += data
+        if len(self._buffer) > HIGH_WATER:
+            self._transport.pause_reading()
         self._changed.set()
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -204,6 +227,7 @@ class _Peer(asyncio.Protocol):
         method, target, headers = _parse(head)
         body = await self._body(headers)
         if body is None:
+            self._n8n.cut_bodies += 1
             return False
         return await self._play(self._n8n.pick(Request(method, target, headers, body, head, self._number)))
 
@@ -259,6 +283,7 @@ class _Peer(asyncio.Protocol):
         if self._lost:
             return False
         self._changed.clear()
+        self._transport.resume_reading()
         await self._changed.wait()
         return not self._lost
 
@@ -270,6 +295,8 @@ class _Peer(asyncio.Protocol):
     async def _body(self, headers: Mapping[str, str]) -> bytes | None:
         if headers.get("transfer-encoding", "").lower() != "chunked":
             return await self._exactly(int(headers.get("content-length", "0")))
+        if self._n8n.taking is not None:
+            return await self._take_chunks(self._n8n.taking)
         whole = b""
         while (size := await self._until(b"\r\n")) is not None:
             piece = await self._exactly(int(size, 16) + 2)
@@ -279,6 +306,24 @@ class _Peer(asyncio.Protocol):
                 return whole
             whole += piece[:-2]
         return None
+
+    async def _take_chunks(self, taking: Taking) -> bytes | None:
+        if taking.gate is not None:
+            await taking.gate.passed()
+        taken = 0
+        while taken < taking.most:
+            size = await self._until(b"\r\n")
+            piece = None if size is None else await self._exactly(int(size, 16) + 2)
+            if piece is None:
+                return None
+            if piece == b"\r\n":
+                break
+            taking.each(piece[:-2])
+            taken += len(piece) - 2
+        else:
+            self._deaf = True
+            self._transport.resume_reading()
+        return b""
 
 
 def _parse(head: bytes) -> tuple[str, str, dict[str, str]]:

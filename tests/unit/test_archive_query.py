@@ -156,6 +156,10 @@ def test_words_that_are_looked_for(words: str, wanted: list[str]) -> None:
 
 def test_ids_of_sessions_have_one_form() -> None:
     assert is_session_id(SESSION)
+    assert is_session_id(f"w_{'A' * 43}")  # named by a page with n8n's widget
+    assert is_session_id(f"o_{'A' * 43}")  # named by a program with a key
+    assert not is_session_id(f"w_{'A' * 22}")
+    assert not is_session_id(f"s_{'A' * 43}")
     for other in ("", "s_", SESSION[:-1], f"{SESSION}a", f"{SESSION}\n", SESSION.replace("J", "ä"), "x" * 24):
         assert not is_session_id(other)
 

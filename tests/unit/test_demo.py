@@ -154,6 +154,7 @@ async def test_other_addresses_and_methods_are_not_registered(running: demo.Demo
         (b"POST /webhook/demo HTTP/1.0\r\n\r\n", b"400"),
         (b"POST /webhook/demo HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"411"),
         (b"POST /webhook/demo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"411"),
+        (b"POST /webhook/demo HTTP/1.1\r\nContent-Type: multipart/form-data\r\n\r\nx\r\n", b"400"),
         (b"POST /webhook/demo HTTP/1.1\r\nContent-Length: 9999999\r\n\r\n", b"413"),
         (b"POST /webhook/demo HTTP/1.1\r\nX: " + b"x" * 70000, b"431"),
     ],

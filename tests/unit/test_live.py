@@ -29,9 +29,9 @@ class Client:
     def abort(self) -> None:
         self.hang_up()
 
-    def push(self, body: bytes) -> bool:
+    def push(self, make: Callable[[], bytes]) -> bool:
         """Not used by readers: they are given what to push with."""
-        raise AssertionError(body)
+        raise AssertionError(make())
 
     def hang_up(self) -> None:
         self.lost = True

@@ -13,7 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from chatcore import __version__, openapi
 from chatcore.errors import KINDS, Refusal
 from chatcore.intake import parse_chat, parse_feedback, parse_session
+from chatcore.model import Delta, Outcome
+from chatcore.openai_request import parse_completion
 from chatcore.settings import BotSettings, Settings
+from chatcore.wire.encode_openai import Chunks, Completion, encode_completion
 from tests.support.settings import settings_with
 
 BOTS = {name: BotSettings(name=name, url="http://n8n.test/webhook/secret") for name in ("default", "shop")}
@@ -26,7 +29,7 @@ def settings(
         upstream={"bots": BOTS},
         cors={"public_url": public_url},
         intake={"max_message_chars": 50, "accept_history": history},
-        operations={"metrics_token": metrics_token, "demo_page": demo_page},
+        operations={"metrics_token": metrics_token, "demo_page": demo_page, "openai_api_keys": {"program": "o" * 32}},
     )
 
 
@@ -66,7 +69,7 @@ def test_it_says_which_server_it_describes() -> None:
 
 def test_it_tells_no_secret_and_nothing_of_n8n() -> None:
     text = json.dumps(described(metrics_token="m" * 32))
-    assert not re.search(r"m{32}|j{32}|s{32}|n8n\.test|webhook/", text)
+    assert not re.search(r"m{32}|j{32}|s{32}|o{32}|n8n\.test|webhook/", text)
 
 
 def test_every_error_code_is_described_and_no_other() -> None:
@@ -236,3 +239,49 @@ def test_a_body_fits_its_schema_where_the_server_accepts_it(schema: str, body: A
     except Refusal as refusal:
         said = refusal.detail
     assert fits is (said is None), f"the server says: {said}"
+
+
+COMPLETIONS: list[Any] = [
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}]},
+    {"model": "shop", "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}], "stream": True},
+    {"model": "nobody", "messages": [{"role": "user", "content": "Hi"}]},
+    {"model": "default", "messages": []},
+    {"model": "default", "messages": [{"role": "system", "content": "Hi"}]},
+    {"model": "default", "messages": [{"role": "pirate", "content": "Hi"}]},
+    {"model": "default", "messages": [{"role": "user", "content": " "}]},
+    {"model": "default", "messages": [{"role": "user", "content": "x" * 51}]},
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "n": 2},
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "n": None, "user": None, "stop": None},
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "stop": ["a"] * 5},
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "stop": [""]},
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "user": 5},
+    {"model": "default", "messages": [{"role": "user", "content": "Hi"}], "temperature": 1, "tools": []},
+    {"messages": [{"role": "user", "content": "Hi"}]},
+    [],
+]
+
+
+@pytest.mark.parametrize("body", COMPLETIONS, ids=lambda value: json.dumps(value)[:60])
+def test_a_completion_fits_its_schema_where_the_server_accepts_it(body: Any) -> None:
+    fits = validator(described(), "CompletionRequest").is_valid(body)
+    try:
+        accepted = parse_completion(json.dumps(body).encode(), 50).model in BOTS
+    except Refusal:
+        accepted = False
+    assert fits is accepted
+
+
+def test_what_programs_get_fits_its_schema() -> None:
+    about = Completion("chatcmpl-1", "default", 1, 2, include_usage=True)
+    done = Outcome(finish_reason="complete", duration_ms=1)
+    failed = Outcome(finish_reason="error", duration_ms=1, refusal=Refusal(KINDS["upstream_empty"]))
+    for outcome in (done, failed):
+        validator(described(), "Completion").validate(json.loads(encode_completion(about, "", outcome)))
+    chunks = Chunks(about)
+    stream = chunks.begin() + chunks.deltas(2, [Delta("Hi")]) + chunks.end(3, done)
+    *data, last = [one.removeprefix("data: ") for one in stream.decode().split("\n\n") if one]
+    assert last == "[DONE]"
+    for one in data:
+        validator(described(), "CompletionChunk").validate(json.loads(one))
+    error, _ = Chunks(about).end(3, failed).decode().split("\n\n")[:2]
+    validator(described(), "OpenAiError").validate(json.loads(error.removeprefix("data: ")))

@@ -63,6 +63,14 @@ VALUES: list[tuple[str, str, Callable[[Settings], object], object]] = [
         lambda s: s.operations.admin_tokens,
         {"anna": KEYS[0], "ben": KEYS[1]},
     ),
+    ("UPLOAD_MAX_BYTES", "20971520", lambda s: (s.uploads.max_bytes, s.uploads.max_files), (20 << 20, 5)),
+    ("UPLOAD_MAX_FILES", "3", lambda s: (s.uploads.max_bytes, s.uploads.max_files), (0, 3)),
+    (
+        "UPLOAD_TYPES",
+        "Image/*, application/pdf,text/x-own+json,audio/*,image/*,",
+        lambda s: s.uploads.types,
+        ("image/*", "application/pdf", "text/x-own+json", "audio/*"),
+    ),
     (
         "TRUSTED_PROXIES",
         "10.0.0.0/8, ::ffff:192.0.2.1, ::ffff:172.16.0.0/108,2001:db8::/32",
@@ -106,6 +114,9 @@ BAD = {
     "DAILY_MESSAGE_LIMIT": "-1 lots",
     "MAX_CONNECTIONS": "0 1000001",
     "MAX_BODY_BYTES": "0 16777217",
+    "UPLOAD_MAX_BYTES": "-1 20MB 1e9 1099511627777",
+    "UPLOAD_MAX_FILES": "0 101",
+    "UPLOAD_TYPES": "pdf .pdf * */* application/* image/ /png imgae/png image/png;q=1 image/p\u00f6g ,",
     "TRUSTED_PROXIES": "proxy 10.0.0.1/8 10.0.0.0/33 10 fe80::1%eth0",
     "PUBLIC_URL": "chat.example.com ftp://a/ https:// https://u:p@a https://a/?b https://a/#c https://ä.example",
     "N8N_API_KEY": "schlüssel",
@@ -234,7 +245,6 @@ def test_a_challenge_needs_its_address_and_its_secret() -> None:
         ({"N8N_WEBHOK_URL": "x"}, "Is N8N_WEBHOOK_URL meant?"),
         ({"api_port": "1"}, "Is API_PORT meant?"),
         ({"API_PORT_FILE": "x"}, "cannot be given as a file"),
-        ({"UPLOAD_MAX_BYTES": "1"}, "no effect"),
     ],
 )
 def test_what_is_doubtful_gives_a_warning(environ: dict[str, str], said: str) -> None:

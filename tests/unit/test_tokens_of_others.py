@@ -39,6 +39,11 @@ def test_n8n_gets_a_short_token_that_any_jwt_library_reads() -> None:
     }
 
 
+def test_a_token_for_an_upload_is_good_for_as_long_as_told() -> None:
+    claims = read(make().for_n8n("s_abc", "m", 600.5))
+    assert (claims["iat"], claims["exp"]) == (NOW, NOW + 601)
+
+
 @pytest.mark.parametrize(
     ("claims", "user"),
     [
