@@ -7,7 +7,7 @@ textarea{margin:0;font:inherit;color:inherit}
 .panel{display:flex;flex-direction:column;margin:0;padding:0;overflow:hidden;color:inherit;background:var(--ground);
 border:1px solid var(--line);border-radius:var(--radius);outline:0;
 --tint:color-mix(in srgb,var(--ink) 7%,transparent);--edge:color-mix(in srgb,var(--ink) 54%,var(--ground))}
-section{position:relative;flex:1;contain:size;contain-intrinsic-size:400px 600px}
+section.panel{position:relative;flex:1;contain:size;contain-intrinsic-size:400px 600px}
 dialog{position:fixed;z-index:var(--chat-z-index,2147483000);inset:auto;inset-inline-end:var(--inset);
 inset-block-end:calc(var(--inset) + 68px + env(safe-area-inset-bottom));max-width:none;max-height:none;
 width:min(var(--chat-width,400px),100vw - 2*var(--inset));

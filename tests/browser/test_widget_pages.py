@@ -134,6 +134,21 @@ async def test_two_widgets_of_one_page_have_their_own_chats(
     assert len({request.json["sessionId"] for request in n8n.requests}) == 2
 
 
+async def test_a_table_in_a_box_of_the_page_is_as_high_as_its_rows(
+    context: BrowserContext, server: ChatServer, n8n: ScriptedN8n, site: Website
+) -> None:
+    """The panel is a `section` there, and so is what a table scrolls in."""
+    n8n.answer(answer_stream(["| a | b |\n|---|---|\n| 1 | 2 |\n\nafter"]))
+    site.pages["/"] = page_with_widget(server.url, 'mode="inline"')
+    visitor = await visit(context, site.url)
+    await visitor.say("a table")
+    table = visitor.widget.get_by_role("table")
+    await expect(table).to_be_visible()
+    await visitor.rests()
+    around = await table.evaluate("table => table.parentElement.offsetHeight - table.offsetHeight")
+    assert 0 <= around <= 20, "borders, perhaps a bar to scroll by"
+
+
 async def test_a_widget_that_is_moved_while_it_streams_goes_on(visitor: Visitor, n8n: ScriptedN8n) -> None:
     gate = Gate()
     n8n.next(answer_stream(["half ", "whole"], gap=gate))
