@@ -4,7 +4,6 @@ import atexit
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from tests.support import warm
 from tests.support.client import NO_TLS
 from tests.support.ports import free_port
 
@@ -49,13 +49,12 @@ class ChatServer:
         self.folder = Path(self._folder.name)
         (self.folder / "empty.env").touch()
         self._log = (self.folder / "log").open("wb")
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / main), "--env-file", str(self.folder / "empty.env"), *options],
-            cwd=self.folder,
-            env=self._environment(environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
+        self.process = warm.start(
+            main,
+            ["--env-file", str(self.folder / "empty.env"), *options],
+            environment=self._environment(environment or {}),
+            folder=self.folder,
+            log=self._log.fileno(),
         )
         atexit.register(self.kill)
         if wait:
