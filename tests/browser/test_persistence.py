@@ -186,6 +186,7 @@ async def test_conversations_come_newest_first_and_waiting_messages_of_all(tab: 
     assert result == [["c_2", "c_1", "c_3"], ["c_1", "c_3"]]
 
 
+@pytest.mark.alone
 async def test_ten_thousand_messages_are_paged_both_ways_and_each_page_is_quick(tab: HistoryTab) -> None:
     await tab.run(IMPORTED, 10_000)
     back, forward, slowest = await tab.run("""

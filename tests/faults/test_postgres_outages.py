@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import resource
 import time
 import uuid
@@ -199,7 +200,7 @@ async def test_without_postgresql_chat_goes_on_and_all_is_written_when_it_is_bac
     told = await until_told(server, "postgres")
     assert (told["http"], told["status"]) == (200, "degraded")
     assert "wait in the journal" in told["checks"]["postgres"]["detail"]
-    await place.say_many(3)
+    await place.say_many(3, within=2.0)  # nobody waits for a server that hangs once that is known
     assert (await place.say_again(first)).json()["content"].startswith("Echo"), "it is still in memory"
     assert (await place.say_again(known)).status_code == 200
     paths = ("/api/v1/history", "/api/v1/admin/sessions", "/api/v1/admin/analytics", "/api/v1/admin/audit")
@@ -213,7 +214,9 @@ async def test_without_postgresql_chat_goes_on_and_all_is_written_when_it_is_bac
     await place.say()
     await asyncio.to_thread(place.check, server)
     assert metric(server, 'chatcore_store_events_total{what="writable"}') == 1
-    assert [line.count('"StoreChanged"') for line in (server.log,)] == [2]
+    told_changes = [json.loads(line)["what"] for line in server.log.splitlines() if '"StoreChanged"' in line]
+    # Where all this takes long, the first clean-up falls into it.
+    assert [what for what in told_changes if not what.startswith("clean")] == ["not_writable", "writable"]
     assert len((await place.get("/api/v1/history?limit=100")).json()["messages"]) == 2 * len(place.said)
     assert [message["content"] for message in (await place.get("/api/v1/history?limit=2")).json()["messages"]] == [
         place.said[-1][1],

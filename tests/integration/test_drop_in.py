@@ -137,8 +137,8 @@ async def test_a_token_can_be_required(n8n: ScriptedN8n, start_server: StartServ
     await client.session()
     async with N8nWidget(server.url) as widget:
         refused = await widget.send("Hi")
-        assert (refused.status, "token is needed" in refused.bubbles[0]) == (401, True)
-        assert "token is needed" in (await widget.send("Hi", streaming=True)).bubbles[0]
+        assert (refused.status, "needs a session token" in refused.bubbles[0]) == (401, True)
+        assert "needs a session token" in (await widget.send("Hi", streaming=True)).bubbles[0]
         assert await widget.previous() == []
         widget.headers["Authorization"] = f"Bearer {client.token}"
         assert (await widget.send("Hi")).status == 200

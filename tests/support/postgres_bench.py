@@ -152,7 +152,7 @@ class PostgresBench:
         self.recorder = Recorder(self.database, run, shard, self.happened.append)
         self.writer = Writer(self.recorder, self.journal, clock, self.happened.append, away=away)
         self.turns = Turns(self.database, self.writer, keyed.derive(b"k", "message digest"), strict=strict)
-        self.erased = Erased(self.database, clock)
+        self.erased = Erased(self.database, clock, lambda: self.writer.unreadable)
         audit = PostgresAudit(self.database, chain.keys(None, (SECRET,))[0], b"k" * 32, clock)
         self.sessions = PostgresSessions(self.database, self.writer, self.turns, self.erased, audit, clock)
 

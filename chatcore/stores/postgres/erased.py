@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,9 +30,11 @@ IS_ERASED = text("SELECT EXISTS (SELECT FROM chatcore.erased WHERE session_id = 
 class Erased:
     """A filter says "no" for nearly every session; who may have been erased is looked up."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, is_away: Callable[[], bool]) -> None:
+        """`is_away`: whether the database is known not to answer, so that nobody waits to learn it again."""
         self._database = database
         self._clock = clock
+        self._is_away = is_away
         self._seen = Seen(_BITS, float("inf"))
         self._look_at = 0.0
         self._since = datetime.fromtimestamp(0, UTC)
@@ -67,12 +69,12 @@ class Erased:
             return True
         if not self._seen.perhaps(session_id):
             return False
-        try:
-            ((known,),) = await self._database.rows(IS_ERASED, {"id": session_id})
-        except StoreUnavailableError:
-            # Chat goes on while the database is away; what is written for a dead session is dropped later.
-            return session_id in self._buried
-        return bool(known)
+        if not self._is_away():
+            with contextlib.suppress(StoreUnavailableError):
+                ((known,),) = await self._database.rows(IS_ERASED, {"id": session_id})
+                return bool(known)
+        # Chat goes on while the database is away; what is written for a dead session is dropped later.
+        return session_id in self._buried
 
     def tick(self, now: float) -> None:
         """Let time pass (monotonic seconds): look for what other instances and commands erased."""

@@ -69,7 +69,7 @@ class Stores:
             strict=told.persist_strict,
             left=journal.left,
         )
-        self._erased = Erased(self._database, clock)
+        self._erased = Erased(self._database, clock, lambda: self._writer.unreadable)
         self._upkeep = Upkeep(told, self._database, settings.upstream.total_timeout_seconds, clock, observe)
         self._link = RedisLink(told.redis_url, clock, observe)
         self.counters = RedisCounters(self._link, keyed.derive(state.hash_key, "limited key"), clock)

@@ -266,6 +266,9 @@ class Writer:
     async def _write_back(self) -> None:
         """Empty the journal. New entries go there meanwhile, but for the last moment, when they wait in the queue."""
         written = False
+        if self.outage is not None:
+            await self._recorder.probe()  # new entries must not wait for a server that hangs still
+            written = True
         while True:
             chunk = await self._journal.oldest(AT_ONCE)
             self._handing_over = chunk is None or len(chunk.entries) < AT_ONCE
