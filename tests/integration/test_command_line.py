@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.server import KEPT_FROM_OUTSIDE
+
 ROOT = Path(__file__).parent.parent.parent
 MAIN = ROOT / "main_stateless.py"
 KEYS = {
@@ -66,7 +68,7 @@ def run(*argv: str, environ: Mapping[str, str] | None = None, folder: Path) -> "
     given = [] if "--env-file" in argv else ["--env-file", str(empty)]
     return subprocess.run(
         [sys.executable, str(MAIN), *argv, *given],
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **(environ or {})},
+        env={name: os.environ[name] for name in KEPT_FROM_OUTSIDE if name in os.environ} | dict(environ or {}),
         cwd=folder,
         capture_output=True,
         text=True,

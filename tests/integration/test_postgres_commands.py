@@ -22,6 +22,7 @@ import pytest
 from chatcore.stores.postgres.import_sqlite import KNOWN_VERSION
 from chatcore.stores.sqlite import file as sqlite_file
 from tests.conftest import LONG, StartPostgres
+from tests.support import warm
 from tests.support.client import ChatClient
 from tests.support.databases import Database, PgBouncer, RedisDatabase
 from tests.support.n8n import ScriptedN8n
@@ -60,16 +61,7 @@ class Operator:
     def run(self, *argv: str | Path, **environ: str | None) -> Done:
         """Run a command and wait for its end; `environ` changes settings, None removes one."""
         settings = {name: value for name, value in {**self.environ, **environ}.items() if value is not None}
-        done = subprocess.run(
-            [sys.executable, MAIN, *argv, "--env-file", "/dev/null"],
-            env=settings,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = warm.run(MAIN.name, [*argv, "--env-file", "/dev/null"], environment=settings)
         assert "Traceback" not in done.stderr
         assert "of the tests" not in done.stdout + done.stderr, "a password was told"
         return done

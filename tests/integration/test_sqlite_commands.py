@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeClient, StartServer
+from tests.support import warm
 from tests.support.client import ChatClient
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ROOT, ChatServer
@@ -36,9 +37,12 @@ def run(
     """Run the main with a command and wait for its end; `plain` where the modes of files are to count for root too."""
     given = [] if "--env-file" in argv else ["--env-file", "/dev/null"]
     settings = {} if database is None else {"SQLITE_DB_PATH": str(database)}
+    environment = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **settings, **(environ or {})}
+    if not plain and not any(name.startswith("PYTHON") for name in environ or {}):  # which only a new interpreter reads
+        return warm.run(MAIN.name, [*argv, *given], environment=environment)
     return subprocess.run(
         [*(PLAIN if plain else []), sys.executable, MAIN, *argv, *given],
-        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **settings, **(environ or {})},
+        env=environment,
         cwd="/",
         capture_output=True,
         text=True,

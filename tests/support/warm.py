@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -76,11 +77,13 @@ class _Starter:
             )
         atexit.register(self._end)
 
-    def start(self, options: Sequence[str], environment: Mapping[str, str], folder: Path, log: int) -> WarmProcess:
+    def start(
+        self, options: Sequence[str], environment: Mapping[str, str], folder: Path, output: int, errors: int
+    ) -> WarmProcess:
         line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         asked = {"main": self._main, "options": options, "environment": environment, "folder": str(folder)}
         with theirs:
-            socket.send_fds(self._line, [json.dumps(asked).encode()], [log, theirs.fileno()])
+            socket.send_fds(self._line, [json.dumps(asked).encode()], [output, errors, theirs.fileno()])
         return WarmProcess([self._main, *options], line)
 
     def _end(self) -> None:
@@ -95,4 +98,23 @@ def _starter(main: str) -> _Starter:
 
 def start(main: str, options: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: int) -> WarmProcess:
     """Start `main` in `folder` with nothing but `environment`; `log` is the descriptor for all that it prints."""
-    return _starter(main).start(list(options), environment, folder, log)
+    return _starter(main).start(list(options), environment, folder, log, log)
+
+
+def run(
+    main: str, argv: Sequence[str | Path], *, environment: Mapping[str, str], folder: Path = Path("/")
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of `main` to its end, two minutes at most; gives its status and what it printed."""
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+    ):
+        args = [str(arg) for arg in argv]
+        process = _starter(main).start(args, environment, folder, output.fileno(), errors.fileno())
+        try:
+            status = process.wait(120)
+        finally:
+            process.kill()
+        for told in (output, errors):
+            told.seek(0)
+        return subprocess.CompletedProcess(process.args, status, output.read(), errors.read())

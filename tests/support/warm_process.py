@@ -25,11 +25,12 @@ MORE = {"main_postgres.py": ("alembic.runtime.environment", "alembic.script")}
 LONGEST = 65536
 
 
-def become(asked: Any, log: int) -> None:
+def become(asked: Any, output: int, errors: int) -> None:
     """Turn this process into one that was started with what was asked."""
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    os.dup2(output, 1)
+    os.dup2(errors, 2)
+    os.close(output)
+    os.close(errors)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,18 +66,19 @@ class Waiting:
                     self._woken.recv(4096)
                     self._reap()
                     continue
-                said, descriptors, _, _ = socket.recv_fds(self._line, LONGEST, 2)
+                said, descriptors, _, _ = socket.recv_fds(self._line, LONGEST, 3)
                 if not said:
                     self._end()
                 asked = json.loads(said)
-                log, status = descriptors
+                output, errors, status = descriptors
                 pid = os.fork()
                 if not pid:
                     os.close(status)
                     self._close()
-                    become(asked, log)
+                    become(asked, output, errors)
                     return asked
-                os.close(log)
+                os.close(output)
+                os.close(errors)
                 told = self._children[pid] = socket.socket(fileno=status)
                 told.send(str(pid).encode())
 
