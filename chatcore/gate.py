@@ -13,6 +13,8 @@ from chatcore.ports import SessionStore
 from chatcore.ratelimit import Limits, Standing
 from chatcore.tokens import Tokens, Verified
 
+DEFAULT_BOT = "default"
+
 
 @contextmanager
 def limit_first(charged: Standing | Refusal | None) -> Iterator[None]:
@@ -105,6 +107,14 @@ class Gate:
         if self._observer.debugging:
             self._observer(Decided("token", f"session {caller.session_id[:6]}… of bot {caller.bot}"))
         return verified
+
+    def bot(self, asked: str | None) -> str | None:
+        """Give the bot that is meant; None where none has the name, or a name is needed to choose one of several."""
+        if asked is not None:
+            return asked if asked in self.bots else None
+        if DEFAULT_BOT in self.bots:
+            return DEFAULT_BOT
+        return next(iter(self.bots)) if len(self.bots) == 1 else None
 
     def check_origin(self, visit: Visit, bot: str) -> None:
         """Refuse a website that is allowed for another bot only."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from chatcore import errors as kinds
 from chatcore.openapi.archive_paths import history
-from chatcore.openapi.responses import CHECKED_ORIGIN, LIMITS, answer, errors, json, schema
+from chatcore.openapi.responses import CHECKED_ORIGIN, LIMITS, OF_A_REPLY, answer, errors, json, schema
 from chatcore.openapi.schemas import MESSAGE_ID, SESSION_ID, UUID
 from chatcore.settings import Settings, UploadSettings
 
@@ -15,16 +15,7 @@ _REFUSED = (
     kinds.MESSAGE_ID_REUSED,
     kinds.RATE_LIMITED,
     kinds.DAILY_LIMIT_REACHED,
-    kinds.UPSTREAM_ERROR,
-    kinds.UPSTREAM_REFUSED,
-    kinds.UPSTREAM_NOT_FOUND,
-    kinds.UPSTREAM_INVALID,
-    kinds.UPSTREAM_EMPTY,
-    kinds.REPLY_TOO_LARGE,
-    kinds.UPSTREAM_UNAVAILABLE,
-    kinds.OVERLOADED,
-    kinds.SHUTTING_DOWN,
-    kinds.UPSTREAM_TIMEOUT,
+    *OF_A_REPLY,
 )
 _OF_REPLY = (kinds.REPLY_GONE, kinds.NOT_FOUND)
 _REPLY = {

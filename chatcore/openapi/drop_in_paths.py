@@ -9,7 +9,7 @@ from chatcore import errors as kinds
 from chatcore.drop_in import LOAD_PREVIOUS, MAX_SESSION_CHARS, SEND
 from chatcore.error_shapes import error_line
 from chatcore.errors import Kind
-from chatcore.openapi.responses import CHECKED_ORIGIN, LIMITS, answer, errors, json, schema
+from chatcore.openapi.responses import CHECKED_ORIGIN, LIMITS, OF_A_REPLY, answer, errors, json, schema
 from chatcore.openapi.schemas import schemas
 from chatcore.settings import Settings
 from chatcore.wire.previous_session import MAX_MESSAGES, Said, encode_previous
@@ -27,17 +27,8 @@ _REFUSED = (
     kinds.UNSUPPORTED_MEDIA_TYPE,
     kinds.RATE_LIMITED,
     kinds.DAILY_LIMIT_REACHED,
-    kinds.UPSTREAM_ERROR,
-    kinds.UPSTREAM_REFUSED,
-    kinds.UPSTREAM_NOT_FOUND,
-    kinds.UPSTREAM_INVALID,
-    kinds.UPSTREAM_EMPTY,
-    kinds.REPLY_TOO_LARGE,
-    kinds.UPSTREAM_UNAVAILABLE,
-    kinds.OVERLOADED,
     kinds.STORE_UNAVAILABLE,
-    kinds.SHUTTING_DOWN,
-    kinds.UPSTREAM_TIMEOUT,
+    *OF_A_REPLY,
 )
 _ABOUT = (
     "For the unchanged widget of n8n (`@n8n/chat`). Unknown members are dropped. Without a token `sessionId` names the "

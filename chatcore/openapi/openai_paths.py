@@ -7,7 +7,7 @@ from chatcore import errors as kinds
 from chatcore.error_shapes import openai_error
 from chatcore.errors import Kind, Refusal
 from chatcore.openai_request import MAX_MESSAGES, MAX_NAME_CHARS, MAX_STOP_CHARS, MAX_STOPS
-from chatcore.openapi.responses import EVERYWHERE, LIMITS, answer, errors, json, schema
+from chatcore.openapi.responses import EVERYWHERE, LIMITS, OF_A_REPLY, answer, errors, json, schema
 from chatcore.openapi.schemas import NOT_BLANK, WITHOUT_NUL
 from chatcore.settings import Settings
 
@@ -19,16 +19,7 @@ _REFUSED = (
     kinds.BODY_TOO_LARGE,
     kinds.UNSUPPORTED_MEDIA_TYPE,
     kinds.DAILY_LIMIT_REACHED,
-    kinds.UPSTREAM_ERROR,
-    kinds.UPSTREAM_REFUSED,
-    kinds.UPSTREAM_NOT_FOUND,
-    kinds.UPSTREAM_INVALID,
-    kinds.UPSTREAM_EMPTY,
-    kinds.REPLY_TOO_LARGE,
-    kinds.UPSTREAM_UNAVAILABLE,
-    kinds.OVERLOADED,
-    kinds.SHUTTING_DOWN,
-    kinds.UPSTREAM_TIMEOUT,
+    *OF_A_REPLY,
 )
 _ABOUT = {"id": "chatcmpl-0b7f9c3e9d2a4c1e8f0b3a5d7e9c1b2f", "created": 1769851800, "model": "default"}
 _USAGE = {"prompt_tokens": 2, "completion_tokens": 6, "total_tokens": 8}

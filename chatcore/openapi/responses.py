@@ -10,7 +10,17 @@ from chatcore.errors import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
     ORIGIN_NOT_ALLOWED,
+    OVERLOADED,
+    REPLY_TOO_LARGE,
     REQUEST_TIMEOUT,
+    SHUTTING_DOWN,
+    UPSTREAM_EMPTY,
+    UPSTREAM_ERROR,
+    UPSTREAM_INVALID,
+    UPSTREAM_NOT_FOUND,
+    UPSTREAM_REFUSED,
+    UPSTREAM_TIMEOUT,
+    UPSTREAM_UNAVAILABLE,
     Kind,
 )
 
@@ -18,6 +28,19 @@ EVERYWHERE = (INVALID_REQUEST, REQUEST_TIMEOUT, HEADERS_TOO_LARGE, INTERNAL_ERRO
 """What may become of any request."""
 CHECKED_ORIGIN = (*EVERYWHERE, ORIGIN_NOT_ALLOWED)
 """What may become of a request whose `Origin` is looked at."""
+OF_A_REPLY = (
+    UPSTREAM_ERROR,
+    UPSTREAM_REFUSED,
+    UPSTREAM_NOT_FOUND,
+    UPSTREAM_INVALID,
+    UPSTREAM_EMPTY,
+    REPLY_TOO_LARGE,
+    UPSTREAM_UNAVAILABLE,
+    OVERLOADED,
+    SHUTTING_DOWN,
+    UPSTREAM_TIMEOUT,
+)
+"""What may become of a message on its way to n8n and back."""
 LIMITS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 
 _BARE = frozenset({REQUEST_TIMEOUT.status, HEADERS_TOO_LARGE.status})

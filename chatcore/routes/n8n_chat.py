@@ -26,7 +26,6 @@ from chatcore.upstream import N8nUpstream
 from chatcore.wire.encode_lines import HEARTBEAT, encode_line, encode_output
 from chatcore.wire.previous_session import MAX_MESSAGES, Said, encode_previous
 
-DEFAULT_BOT = "default"
 STOPPED = "The reply was stopped."
 NO_SESSION = "This chat needs a session token, and the page sent none."  # a visitor reads it
 
@@ -93,16 +92,14 @@ class N8nChatRoutes:
             await self._delivery.document(scope, send, record, JSON, _encode)
 
     def _bot(self, scope: Scope) -> str:
-        bots = self._gate.bots
         asked: str | None = scope.get("path_params", {}).get("bot")
-        if asked is None and (DEFAULT_BOT in bots or len(bots) == 1):
-            return DEFAULT_BOT if DEFAULT_BOT in bots else next(iter(bots))
-        if asked is None or asked not in bots:
+        bot = self._gate.bot(asked)
+        if bot is None:
             said = (
                 "There is no bot of this name." if asked else "Say which bot, as /chat/<bot>: this server has several."
             )
             raise Refusal(NOT_FOUND, said)
-        return asked
+        return bot
 
     async def _read(self, visit: Visit, receive: Receive) -> tuple[WidgetRequest, Upload | None]:
         """Read the request, and of files no more than that they follow."""

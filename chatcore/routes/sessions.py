@@ -17,8 +17,6 @@ from chatcore.settings import Settings
 from chatcore.tokens import Issued
 from chatcore.upstream import N8nUpstream
 
-DEFAULT_BOT = "default"
-
 
 class SessionRoutes:
     """Handlers of `/api/v1/session` and `/api/v1/session/refresh`."""
@@ -104,13 +102,11 @@ class SessionRoutes:
         await respond(send, 204, b"")
 
     def _bot(self, asked: str | None) -> str:
-        bots = self._gate.bots
-        if asked is None and (DEFAULT_BOT in bots or len(bots) == 1):
-            return DEFAULT_BOT if DEFAULT_BOT in bots else next(iter(bots))
-        if asked is None or asked not in bots:
+        bot = self._gate.bot(asked)
+        if bot is None:
             said = "There is no bot of this name." if asked else "Say which bot: this server has several."
             raise Refusal(INVALID_REQUEST, said, errors=[FieldFault("bot", said)])
-        return asked
+        return bot
 
     async def _check_challenge(self, client: Client, answer: str | None) -> None:
         if self._challenge is None:
