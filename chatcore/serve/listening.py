@@ -7,6 +7,9 @@ from chatcore.settings import ServerSettings
 
 BACKLOG = 2048
 EXIT_CANNOT_LISTEN = 2  # the address is wrong or taken
+UNSENT_BYTES = 131_072
+"""About how much of a response the kernel takes beyond what the client's window allows (Linux, macOS). By itself it
+takes megabytes for each client that does not read, which no limit of ours would see."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -21,6 +24,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
             bound = socket.socket(family, kind, protocol)
             sockets.append(bound)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # connections inherit it
+                bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
             if family == socket.AF_INET6:
                 bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             actual = port or sockets[0].getsockname()[1]
