@@ -90,19 +90,24 @@ def check_single(scope: Scope, visit: Visit) -> None:
                 raise Refusal(INVALID_REQUEST, said, errors=[FieldFault(name.decode(), "sent more than once")])
 
 
+def check_coding(visit: Visit) -> None:
+    """Refuse a compressed body (RFC 9110, 15.5.16): `unsupported_media_type`."""
+    coding = visit.given.get(b"content-encoding")
+    if coding is not None and coding.lower() != b"identity":
+        said = "Send the body as it is, without Content-Encoding."
+        raise Refusal(UNSUPPORTED_MEDIA_TYPE, said, headers={"Accept-Encoding": "identity"})
+
+
 async def read_body(visit: Visit, receive: Receive, max_bytes: int) -> bytes:
     """Read the request's body.
 
     Raises `Refusal`: `body_too_large` (before reading, where Content-Length tells), and `unsupported_media_type` for a
     compressed one (RFC 9110, 15.5.16).
     """
-    coding = visit.given.get(b"content-encoding")
-    if coding is not None and coding.lower() != b"identity":
-        said = "Send the body as it is, without Content-Encoding."
-        raise Refusal(UNSUPPORTED_MEDIA_TYPE, said, headers={"Accept-Encoding": "identity"})
+    check_coding(visit)
     length = visit.given.get(b"content-length")
     if length is not None and length.isdigit() and int(length) > max_bytes:
-        raise too_large(max_bytes)
+        raise _too_large(max_bytes)
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGoneError
@@ -119,7 +124,7 @@ async def read_body(visit: Visit, receive: Receive, max_bytes: int) -> bytes:
             raise ClientGoneError
         pieces.append(message.get("body", b""))
         total += len(pieces[-1])
-    raise too_large(max_bytes)
+    raise _too_large(max_bytes)
 
 
 async def respond(send: Send, status: int, body: bytes, *headers: Header) -> None:
@@ -175,6 +180,5 @@ class Methods:
         await handler(scope, receive, send)
 
 
-def too_large(max_bytes: int) -> Refusal:
-    """Give the refusal of a body with more than `max_bytes`."""
+def _too_large(max_bytes: int) -> Refusal:
     return Refusal(BODY_TOO_LARGE, f"The request body is larger than {max_bytes} bytes.")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from chatcore.asgi import Receive, Visit
+from chatcore.asgi import Receive, Visit, check_coding
 from chatcore.errors import (
     BODY_TOO_LARGE,
     INVALID_REQUEST,
@@ -48,10 +48,7 @@ class FormData:
         """
         if limits.max_bytes == 0:
             raise Refusal(UNSUPPORTED_MEDIA_TYPE, "Files are not accepted by this server.")
-        coding = visit.given.get(b"content-encoding", b"identity")
-        if coding.lower() != b"identity":
-            said = "Send the body as it is, without Content-Encoding."
-            raise Refusal(UNSUPPORTED_MEDIA_TYPE, said, headers={"Accept-Encoding": "identity"})
+        check_coding(visit)
         kind, options = parse_options_header(visit.given.get(b"content-type", b"").decode("latin-1"))
         boundary = options.get("boundary", "")
         if kind != "multipart/form-data" or not _BOUNDARY.fullmatch(boundary):

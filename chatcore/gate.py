@@ -11,9 +11,8 @@ from chatcore.model import Caller
 from chatcore.observe import Decided, Observer, SetupSuspicious
 from chatcore.ports import SessionStore
 from chatcore.ratelimit import Limits, Standing
+from chatcore.settings.bots import DEFAULT
 from chatcore.tokens import Tokens, Verified
-
-DEFAULT_BOT = "default"
 
 
 @contextmanager
@@ -25,6 +24,23 @@ def limit_first(charged: Standing | Refusal | None) -> Iterator[None]:
         if isinstance(charged, Refusal):
             raise charged from None
         raise
+
+
+def tell_standing(visit: Visit, *standings: Standing | None) -> None:
+    """Have the answer tell the tightest of the limits that were asked."""
+    tightest: Standing | None = None
+    for standing in standings:
+        tightest = standing if tightest is None else tightest.merge(standing)
+    if tightest is not None:
+        visit.headers.extend(tightest.headers())
+
+
+def weigh(visit: Visit, charged: Standing | Refusal | None, refusal: Refusal) -> Refusal:
+    """Give what a refused client learns: that it is over the limit, or else `refusal` and where it stands."""
+    if isinstance(charged, Refusal):
+        return charged
+    tell_standing(visit, charged)
+    return refusal
 
 
 class Gate:
@@ -112,8 +128,8 @@ class Gate:
         """Give the bot that is meant; None where none has the name, or a name is needed to choose one of several."""
         if asked is not None:
             return asked if asked in self.bots else None
-        if DEFAULT_BOT in self.bots:
-            return DEFAULT_BOT
+        if DEFAULT in self.bots:
+            return DEFAULT
         return next(iter(self.bots)) if len(self.bots) == 1 else None
 
     def check_origin(self, visit: Visit, bot: str) -> None:

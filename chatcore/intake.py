@@ -108,6 +108,11 @@ def check_message_id(text: str) -> str:
     return canonical
 
 
+def is_form(content_type: bytes | None) -> bool:
+    """Tell whether a body may bring files: `multipart/form-data`, or what is meant for it."""
+    return content_type is not None and content_type.lower().startswith(b"multipart/")
+
+
 def media_type(content_type: bytes | None) -> None:
     """Accept `application/json`, in UTF-8 if it says so; raises `Refusal` `unsupported_media_type` for others."""
     if content_type == b"application/json":

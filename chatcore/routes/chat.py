@@ -18,8 +18,8 @@ from chatcore.asgi import (
 from chatcore.delivery import Delivery, last_event, text_of
 from chatcore.errors import INVALID_REQUEST, REPLY_GONE, FieldFault, Refusal, problem
 from chatcore.fields import Faults, shown
-from chatcore.gate import Gate
-from chatcore.intake import ChatRequest, check_message_id, media_type, parse_chat
+from chatcore.gate import Gate, tell_standing, weigh
+from chatcore.intake import ChatRequest, check_message_id, is_form, media_type, parse_chat
 from chatcore.live import Live
 from chatcore.model import Delta, Outcome, Upload
 from chatcore.observe import Observer, ReplyJoined
@@ -75,11 +75,7 @@ class ChatRoutes:
                 record = await self._live.log.find((caller.session_id, request.message_id), request.message)
         except Refusal as refusal:
             # Whoever is over the limit learns just that; only a retry of a reply that exists passes.
-            if isinstance(admitted, Refusal):
-                raise admitted from None
-            if admitted is not None:
-                visit.headers.extend(admitted.headers())
-            raise refusal from None
+            raise weigh(visit, admitted, refusal) from None
         if record is not None:
             if not isinstance(admitted, Refusal):
                 await self._gate.give_back(client, caller.bot)
@@ -88,9 +84,7 @@ class ChatRoutes:
             raise admitted
         else:
             record, standing = await self._sending.start(visit, caller, request, client.limit_key, upload)
-            tightest = standing if admitted is None else admitted.merge(standing)
-            if tightest is not None:
-                visit.headers.extend(tightest.headers())
+            tell_standing(visit, admitted, standing)
         if _wants_stream(visit):
             await self._stream(scope, send, record, 0, decide=True)
         else:
@@ -105,7 +99,7 @@ class ChatRoutes:
     async def _read(self, visit: Visit, receive: Receive) -> tuple[ChatRequest, Upload | None]:
         """Read the message, and of files no more than that they follow."""
         kind = visit.given.get(b"content-type")
-        if kind is None or not kind.lower().startswith(b"multipart/"):
+        if not is_form(kind):
             media_type(kind)
             return parse_chat(await read_body(visit, receive, self._settings.max_body_bytes), self._settings), None
         from chatcore.form_data import FormData  # noqa: PLC0415 - not needed where no files are accepted

@@ -15,8 +15,8 @@ from chatcore.drop_in import (
 )
 from chatcore.error_shapes import LINES, wants_lines
 from chatcore.errors import NOT_FOUND, TOKEN_INVALID, TOKEN_MISSING, Refusal
-from chatcore.gate import Gate
-from chatcore.intake import ChatRequest, media_type
+from chatcore.gate import Gate, tell_standing, weigh
+from chatcore.intake import ChatRequest, is_form, media_type
 from chatcore.model import Caller, Delta, Outcome, Upload
 from chatcore.ports import Archive, Clock, StoreUnavailableError
 from chatcore.ratelimit import Standing
@@ -72,19 +72,12 @@ class N8nChatRoutes:
                 return
             caller = await self._caller(visit, bot, request.session)
         except Refusal as refusal:
-            # Whoever is over the limit learns just that.
-            if isinstance(admitted, Refusal):
-                raise admitted from None
-            if admitted is not None:
-                visit.headers.extend(admitted.headers())
-            raise refusal from None
+            raise weigh(visit, admitted, refusal) from None
         if isinstance(admitted, Refusal):
             raise admitted
         message = ChatRequest(request.text, metadata=request.metadata)
         record, standing = await self._sending.start(visit, caller, message, client.limit_key, upload)
-        tightest = standing if admitted is None else admitted.merge(standing)
-        if tightest is not None:
-            visit.headers.extend(tightest.headers())
+        tell_standing(visit, admitted, standing)
         if wants_lines(visit.accept):
             await self._delivery.stream(scope, send, record, _Lines(record.turn_key[1], self._clock))
         else:
@@ -104,7 +97,7 @@ class N8nChatRoutes:
     async def _read(self, visit: Visit, receive: Receive) -> tuple[WidgetRequest, Upload | None]:
         """Read the request, and of files no more than that they follow."""
         named, kind = not _has_token(visit), visit.given.get(b"content-type")
-        if kind is None or not kind.lower().startswith(b"multipart/"):
+        if not is_form(kind):
             media_type(kind)
             body = await read_body(visit, receive, self._intake.max_body_bytes)
             return parse_document(body, self._intake, named=named), None

@@ -9,14 +9,13 @@ from chatcore.asgi import JSON, App, Receive, Scope, Send, Visit, read_body, res
 from chatcore.clientaddr import Client
 from chatcore.delivery import Delivery
 from chatcore.errors import INVALID_REQUEST, MODEL_NOT_FOUND, FieldFault, Refusal
-from chatcore.gate import Gate, limit_first
+from chatcore.gate import Gate, limit_first, tell_standing
 from chatcore.intake import ChatRequest, media_type
 from chatcore.keyed import base64url
 from chatcore.live import READ_CHARS, ClientGoneError, Live
 from chatcore.model import Caller, Outcome
 from chatcore.openai_request import CompletionRequest, parse_completion
 from chatcore.ports import Clock, ReplyText, SessionStore
-from chatcore.ratelimit import Standing
 from chatcore.routes.operators import Programs
 from chatcore.sending import Sending
 from chatcore.settings import IntakeSettings
@@ -99,7 +98,7 @@ class OpenAiRoutes:
         visit.given.pop(b"origin", None)
         request = ChatRequest(asked.message, history=asked.history)
         record, standing = await self._sending.start(visit, caller, request, payer.limit_key)
-        _tell(visit, standing if charged is None else charged.merge(standing))
+        tell_standing(visit, charged, standing)
         about = Completion(
             id=f"chatcmpl-{record.turn_key[1].replace('-', '')}",
             model=asked.model,
@@ -188,11 +187,6 @@ class _StopAt:
             return
         if search.found:
             self._task = self._live.loop.create_task(self._live.stop(self._record.turn_key))
-
-
-def _tell(visit: Visit, standing: Standing | None) -> None:
-    if standing is not None:
-        visit.headers.extend(standing.headers())
 
 
 def _digest(key: str) -> str:

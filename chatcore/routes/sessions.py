@@ -6,7 +6,7 @@ from typing import Any
 from chatcore.asgi import Receive, Scope, Send, Visit, read_body, respond, respond_json, visit_of
 from chatcore.clientaddr import Client
 from chatcore.errors import CHALLENGE_FAILED, INVALID_REQUEST, TOKEN_MISSING, FieldFault, Refusal
-from chatcore.gate import Gate, limit_first
+from chatcore.gate import Gate, limit_first, tell_standing
 from chatcore.intake import media_type, parse_session
 from chatcore.live import Live
 from chatcore.model import VISITOR, Actor
@@ -134,8 +134,7 @@ class SessionRoutes:
 def _note(visit: Visit, standing: Standing | Refusal | None) -> None:
     if isinstance(standing, Refusal):
         raise standing
-    if standing is not None:
-        visit.headers.extend(standing.headers())
+    tell_standing(visit, standing)
 
 
 def _time(seconds: int) -> datetime:

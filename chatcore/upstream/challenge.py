@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from chatcore.settings import ChallengeSettings
-from chatcore.upstream.transport import Transport, TransportError
+from chatcore.upstream.transport import Transport, ask
 
 ANSWER_BYTES = 65_536
 
@@ -14,18 +14,12 @@ async def passes(transport: Transport, challenge: ChallengeSettings, token: str,
     """Ask about a visitor's answer; None when the endpoint gives no usable one. The caller limits the time."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     form = urlencode({"secret": challenge.secret, "response": token, "remoteip": address})
-    try:
-        answer = await transport.to(challenge.verify_url, headers)({}, form.encode())
-    except TransportError:
+    answer = await ask(transport.to(challenge.verify_url, headers), {}, form.encode(), ANSWER_BYTES)
+    if answer is None:
         return None
     try:
-        body = b""
-        while (data := await answer.read()) and len(body) <= ANSWER_BYTES:
-            body += data
-        verdict = msgspec.json.decode(body)
-    except (TransportError, msgspec.DecodeError):
+        verdict = msgspec.json.decode(answer[1])
+    except msgspec.DecodeError:
         return None
-    finally:
-        answer.release()
     success = verdict.get("success") if isinstance(verdict, dict) else None
     return success if isinstance(success, bool) else None

@@ -9,7 +9,7 @@ from chatcore.n8n_request import Webhook
 from chatcore.observe import AnswerOdd, Observer
 from chatcore.ports import Clock
 from chatcore.tokens import Tokens
-from chatcore.upstream.transport import Transport, TransportError
+from chatcore.upstream.transport import Transport, ask
 from chatcore.wire.previous_session import Said, read_previous
 
 PREVIOUS_SECONDS = 10.0
@@ -55,18 +55,7 @@ async def _ask(
     transport: Transport, webhook: Webhook, signed: Mapping[str, str], session_id: str
 ) -> Sequence[Said] | None:
     question = msgspec.json.encode({"action": "loadPreviousSession", "sessionId": session_id})
-    try:
-        answer = await transport.to(webhook.url, webhook.headers)(signed, question)
-    except TransportError:
+    answer = await ask(transport.to(webhook.url, webhook.headers), signed, question, ANSWER_BYTES)
+    if answer is None or answer[0] != _OK:
         return None
-    try:
-        body = bytearray()
-        while data := await answer.read():
-            body += data
-            if len(body) > ANSWER_BYTES:
-                return None
-    except TransportError:
-        return None
-    finally:
-        answer.release()
-    return read_previous(bytes(body)) if answer.status == _OK else None
+    return read_previous(answer[1])

@@ -53,6 +53,25 @@ Raises `NotConnectedError`, `HungUpError`, `NotHttpError`.
 """
 
 
+async def ask(post: Post, headers: Mapping[str, str], body: bytes, most_bytes: int) -> tuple[int, bytes] | None:
+    """Send one request and read its whole answer: status and body. None where it fails or has more bytes than that."""
+    try:
+        answer = await post(headers, body)
+    except TransportError:
+        return None
+    try:
+        whole = bytearray()
+        while data := await answer.read():
+            whole += data
+            if len(whole) > most_bytes:
+                return None
+    except TransportError:
+        return None
+    finally:
+        answer.release()
+    return answer.status, bytes(whole)
+
+
 class Transport(Protocol):
     """A pool of connections."""
 

@@ -16,7 +16,6 @@ from chatcore.wire.encode_sse import PING
 from chatcore.wire.stop_sequences import StopSearch, cut
 
 _TOKEN_BYTES = 4
-_FIRST_TEXT = 2  # event 1 is the start
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -40,8 +39,6 @@ class Chunks:
         self._about = about
         self._search = StopSearch(about.stop)
         self._said_bytes = 0
-        self._next = _FIRST_TEXT
-        self._latest = b""
         head = {"id": about.id, "object": "chat.completion.chunk", "created": about.created, "model": about.model}
         # Where usage is asked for, every chunk has the member; only the last one has figures in it.
         self._begin = _ENCODE(head)[:-1] + (b',"usage":null' if about.include_usage else b"")
@@ -50,15 +47,9 @@ class Chunks:
         """Give the chunk that tells who speaks."""
         return self._chunk(b'{"role":"assistant","content":""}', b"null")
 
-    def deltas(self, first: int, deltas: Sequence[Delta]) -> bytes:
+    def deltas(self, first: int, deltas: Sequence[Delta]) -> bytes:  # noqa: ARG002 - chunks have no numbers
         """Give a batch of text as one chunk; nothing where all of it is held back or behind a stop sequence."""
-        if first >= self._next:
-            self._latest = b""
-        # Else the last batch could not be pushed, and comes again, perhaps with more behind it.
-        fresh = deltas[self._next - first :] if first < self._next else deltas
-        self._next = first + len(deltas)
-        self._latest += self._text(self._search.feed(join_text(fresh)))
-        return self._latest
+        return self._text(self._search.feed(join_text(deltas)))
 
     def end(self, last: int, outcome: Outcome) -> bytes:  # noqa: ARG002 - chunks have no numbers
         """Give what was held back, the reason of the end or the error, and the end of the stream."""

@@ -44,19 +44,18 @@ def test_any_split_gives_the_same(text: str, stops: list[str], cuts: list[int]) 
 
 
 @given(TEXTS, STOPS, CUTS, st.lists(st.booleans(), min_size=9, max_size=9))
-def test_a_batch_that_could_not_be_pushed_comes_again(
-    text: str, stops: list[str], cuts: list[int], pushed: list[bool]
+def test_chunks_say_the_same_in_whatever_batches(
+    text: str, stops: list[str], cuts: list[int], ends: list[bool]
 ) -> None:
-    """Delivery asks for the bytes of a batch again, with more behind it, where the connection did not take them."""
+    """Delivery asks once for each batch (tests/unit/test_delivery.py), which has one piece or several."""
     about = Completion("id", "default", 0, 0, tuple(stops))
     whole, chunks = Chunks(about), Chunks(about)
     said = b""
     first, waiting = 2, list[Delta]()
-    for piece, is_pushed in zip(pieces(text, cuts), pushed, strict=False):
+    for piece, is_end in zip(pieces(text, cuts), ends, strict=False):
         waiting.append(Delta(piece))
-        told = chunks.deltas(first, waiting)
-        if is_pushed:
-            said += told
+        if is_end:
+            said += chunks.deltas(first, waiting)
             first, waiting = first + len(waiting), []
     if waiting:
         said += chunks.deltas(first, waiting)

@@ -12,11 +12,12 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, FilePayload, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, FilePayload, Locator, expect
 
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.site import Website
+from tests.support.widget import Watched
 
 BUNDLE = Path(__file__).parent.parent / "javascript" / "node_modules" / "@n8n" / "chat" / "dist"
 
@@ -67,18 +68,8 @@ def page_with_n8n_chat(cdn: Cdn, options: str) -> str:
     )
 
 
-class N8nChat:
-    """A visitor with n8n's widget. `complaints` holds what the browser's console had to say."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
+class N8nChat(Watched):
+    """A visitor with n8n's widget."""
 
     @property
     def input(self) -> Locator:

@@ -21,8 +21,8 @@ def page_with_widget(server: str, attributes: str = "", *, before: str = "", hea
     )
 
 
-class Visitor:
-    """One visitor on one page. `complaints` holds what the browser's console and its policy had to say."""
+class Watched:
+    """A page whose `complaints` are what the browser's console and its policy had to say."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -33,6 +33,10 @@ class Visitor:
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.complaints.append(message.text)
+
+
+class Visitor(Watched):
+    """One visitor on one page."""
 
     @property
     def widget(self) -> Locator:
