@@ -1,0 +1,131 @@
+"""Runs the shell commands of README and docs as they are written, in a folder that looks like a user's."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import sources
+
+FENCE = re.compile(r"^(`{3,})(\w*)$")
+OUTSIDE = re.compile(r"(PIP|SSL|REQUESTS)_|\w+_proxy$|PATH$|LANG$|LC_ALL$|PYTHONPYCACHEPREFIX$")
+"""What this machine tells its programs (a mirror, certificates): part of the machine, not of who develops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block of shell commands: the `number`th below its heading, from 0."""
+
+    document: str
+    heading: str
+    number: int
+    text: str
+
+
+def documents() -> list[Path]:
+    """Give README, the other documents beside it, and docs."""
+    return [*sorted(sources.ROOT.glob("*.md")), *sorted((sources.ROOT / "docs").glob("**/*.md"))]
+
+
+def blocks(path: Path) -> list[Block]:
+    """Give the shell commands of a document, block by block."""
+    found: list[Block] = []
+    heading, language, lines = "", None, list[str]()
+    for line in path.read_text("utf-8").splitlines():
+        fence = FENCE.match(line)
+        if fence and language is None:
+            language, lines = fence[2], []
+        elif fence:
+            if language == "sh":
+                number = sum(block.heading == heading for block in found)
+                found.append(Block(sources.name_of(path), heading, number, "\n".join(lines)))
+            language = None
+        elif language is not None:
+            lines.append(line)
+        elif line.startswith("#"):
+            heading = line.lstrip("# ")
+    return found
+
+
+def commands(document: str, heading: str, number: int = 0) -> str:
+    """Give one block as it is written. Tests call this with literals: so another test sees that every block is run."""
+    texts = {(block.heading, block.number): block.text for block in blocks(sources.ROOT / document)}
+    assert (heading, number) in texts, f"{document} has no block {number} of shell commands below {heading!r}"
+    return texts[heading, number]
+
+
+class Place:
+    """A folder as somebody has it who got chatcore and installed its requirements: mains, chatcore, deploy, `.venv`.
+
+    `python` and `.venv/bin/python` have the packages of all modes. `environment` is what the shell has beside that.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        for source in [*sources.mains(), *sources.ROOT.glob("requirements*.txt"), *sources.ROOT.glob("*.yaml")]:
+            shutil.copy(source, folder)
+        for name in ("chatcore", "deploy"):
+            shutil.copytree(sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / ".venv").symlink_to(sys.prefix)
+        outside = {name: value for name, value in os.environ.items() if OUTSIDE.match(name)}
+        path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+        self.environment = {**outside, "PATH": path, "HOME": str(folder), "API_HOST": "127.0.0.1"}
+        self.environment |= environment or {}
+
+    def run(self, text: str, instead: Mapping[str, str] | None = None, *, status: int = 0, seconds: float = 60) -> str:
+        """Run commands to their end; gives what they printed. The test fails where they do not end with `status`.
+
+        `instead` has what stands in the place of examples' addresses and the like; each must occur.
+        """
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", _with(text, instead)],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == status, f"{text}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    @contextlib.contextmanager
+    def running(self, text: str, instead: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """Run commands that do not end by themselves, such as a server; they are stopped as Ctrl-C does it.
+
+        What they print is in `log` of the folder.
+        """
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", _with(text, instead)],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _with(text: str, instead: Mapping[str, str] | None) -> str:
+    for written, put in (instead or {}).items():
+        assert written in text, f"{written!r} does not occur in\n{text}"
+        text = text.replace(written, put)
+    return text
