@@ -204,9 +204,9 @@ class Mirror:
                 self._task = None
 
     async def _hold_all(self) -> None:
+        """Hold the claims of what runs; after an outage of what has ended too, since a claim leads to its stream."""
         if self._now < self._hold_at:
             return
-        """Hold the claims of what runs; after an outage of what has ended too, since a claim leads to its stream."""
         self._hold_at = self._now + HOLD_SECONDS
         held = [own for own in self._own.values() if own.holder and (self._hold_ended or own.record.outcome is None)]
         for begin in range(0, len(held), AT_ONCE):
