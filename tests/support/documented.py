@@ -1,4 +1,4 @@
-"""Runs the shell commands of README and docs as they are written, in a folder that looks like a user's."""
+"""Runs what README and docs show: shell commands as they are written, in a folder like a user's; other examples."""
 
 import contextlib
 import os
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support import sources
 
@@ -20,10 +21,11 @@ OUTSIDE = re.compile(r"(PIP|SSL|REQUESTS)_|\w+_proxy$|PATH$|LANG$|LC_ALL$|PYTHON
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block of shell commands: the `number`th below its heading, from 0."""
+    """One fenced block: the `number`th of its language below its heading, from 0."""
 
     document: str
     heading: str
+    language: str
     number: int
     text: str
 
@@ -33,8 +35,9 @@ def documents() -> list[Path]:
     return [*sorted(sources.ROOT.glob("*.md")), *sorted((sources.ROOT / "docs").glob("**/*.md"))]
 
 
-def blocks(path: Path) -> list[Block]:
-    """Give the shell commands of a document, block by block."""
+def read(path: Path) -> tuple[str, list[Block]]:
+    """Take a document apart: its prose, headings included, and its fenced blocks."""
+    prose: list[str] = []
     found: list[Block] = []
     heading, language, lines = "", None, list[str]()
     for line in path.read_text("utf-8").splitlines():
@@ -42,39 +45,68 @@ def blocks(path: Path) -> list[Block]:
         if fence and language is None:
             language, lines = fence[2], []
         elif fence:
-            if language == "sh":
-                number = sum(block.heading == heading for block in found)
-                found.append(Block(sources.name_of(path), heading, number, "\n".join(lines)))
+            number = sum((block.heading, block.language) == (heading, language) for block in found)
+            found.append(Block(sources.name_of(path), heading, language or "", number, "\n".join(lines)))
             language = None
         elif language is not None:
             lines.append(line)
-        elif line.startswith("#"):
-            heading = line.lstrip("# ")
-    return found
+        else:
+            prose.append(line)
+            if line.startswith("#"):
+                heading = line.lstrip("# ")
+    assert language is None, f"a block of {path} has no end"
+    return "\n".join(prose), found
+
+
+def blocks(path: Path) -> list[Block]:
+    """Give the shell commands of a document, block by block."""
+    return [block for block in read(path)[1] if block.language == "sh"]
+
+
+def fenced(document: str, heading: str, language: str, number: int = 0) -> str:
+    """Give a block in any language as it is written."""
+    for block in read(sources.ROOT / document)[1]:
+        if (block.heading, block.language, block.number) == (heading, language, number):
+            return block.text
+    raise AssertionError(f"{document} has no block {number} in {language} below {heading!r}")
 
 
 def commands(document: str, heading: str, number: int = 0) -> str:
-    """Give one block as it is written. Tests call this with literals: so another test sees that every block is run."""
-    texts = {(block.heading, block.number): block.text for block in blocks(sources.ROOT / document)}
-    assert (heading, number) in texts, f"{document} has no block {number} of shell commands below {heading!r}"
-    return texts[heading, number]
+    """Give shell commands as they are written. Tests call this with literals: so another test sees that all are run."""
+    return fenced(document, heading, "sh", number)
+
+
+def differences(example: Any, answer: Any, place: str = "") -> list[str]:
+    """Tell where an answer has other members than an example shows; None and [] may stand for any value."""
+    if example in (None, []) or answer in (None, []):
+        return []
+    if isinstance(example, dict) and isinstance(answer, dict):
+        only = [f"{place}.{name} is in one of them" for name in sorted(example.keys() ^ answer.keys())]
+        both = [differences(example[name], answer[name], f"{place}.{name}") for name in example.keys() & answer.keys()]
+        return only + [one for some in both for one in some]
+    if isinstance(example, list) and isinstance(answer, list):
+        return [one for some in answer for one in differences(example[0], some, f"{place}[]")]
+    numbers = isinstance(example, int | float) and isinstance(answer, int | float)
+    return [] if numbers or type(example) is type(answer) else [f"{place} is {answer!r}, not as {example!r}"]
 
 
 class Place:
     """A folder as somebody has it who got chatcore and installed its requirements: mains, chatcore, deploy, `.venv`.
 
     `python` and `.venv/bin/python` have the packages of all modes. `environment` is what the shell has beside that.
+    With `installed=False` it is as somebody has it who just got it, and the system's Python is `python3`.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, installed: bool = True) -> None:
         self.folder = folder
         for source in [*sources.mains(), *sources.ROOT.glob("requirements*.txt"), *sources.ROOT.glob("*.yaml")]:
             shutil.copy(source, folder)
         for name in ("chatcore", "deploy"):
             shutil.copytree(sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / ".venv").symlink_to(sys.prefix)
+        if installed:
+            (folder / ".venv").symlink_to(sys.prefix)
         outside = {name: value for name, value in os.environ.items() if OUTSIDE.match(name)}
-        path = f"{sys.prefix}/bin:{os.environ['PATH']}"
+        path = f"{sys.prefix}/bin:{os.environ['PATH']}" if installed else os.environ["PATH"]
         self.environment = {**outside, "PATH": path, "HOME": str(folder), "API_HOST": "127.0.0.1"}
         self.environment |= environment or {}
 

@@ -8,11 +8,12 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from math import inf
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.answers import Answer, Close, Reset, Send, Stall, Until, Wait, answer_stream
+from tests.support.answers import Answer, Close, Reset, Send, Stall, Until, Wait, answer_bytes, answer_stream
 from tests.support.background import BackgroundLoop, Gate
 from tests.support.ports import free_port
 
@@ -63,6 +64,14 @@ class Taking:
 def echo(request: Request) -> Answer:
     """Answer as an agent that repeats what was said, in two pieces."""
     return answer_stream(["Echo: ", request.text])
+
+
+def published(request: Request) -> Answer:
+    """Answer as `echo`, and as a webhook that takes POST to the question of `check`."""
+    if request.method != "OPTIONS":
+        return echo(request)
+    told = {"Access-Control-Allow-Methods": "OPTIONS, GET, POST", "Date": formatdate(usegmt=True)}
+    return answer_bytes(status=204, content_type=None, headers=told, framing="length")
 
 
 class ScriptedN8n:

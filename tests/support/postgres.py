@@ -141,7 +141,7 @@ class PostgresServer(Postgres, ServerProcess):
         if not self._data.exists():
             _unpack_cluster(self._data)
         self._configure()
-        self.launch((_program("postgres"), "-D", self._data), self._serves)
+        self.launch((program("postgres"), "-D", self._data), self._serves)
 
     def _configure(self) -> None:
         settings = dict(self._settings)
@@ -174,7 +174,7 @@ class PostgresServer(Postgres, ServerProcess):
         """Give a server that follows this one and can only be read, started."""
         standby = PostgresServer(tls=self._tls, settings={"hot_standby": "on"})
         backup = ("--pgdata", standby._data, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
-        processes.run((_program("pg_basebackup"), *backup, "--dbname", self.superuser_url), standby.folder)
+        processes.run((program("pg_basebackup"), *backup, "--dbname", self.superuser_url), standby.folder)
         standby.start()
         return standby
 
@@ -196,7 +196,7 @@ class PostgresServer(Postgres, ServerProcess):
             return ""
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     """Give the path of one of PostgreSQL's programs: the newest of Debian's, which are not on the PATH, or any."""
     found = [path for path in Path("/usr/lib/postgresql").glob(f"*/bin/{name}") if path.parent.parent.name.isdecimal()]
     newest = max(found, key=lambda path: int(path.parent.parent.name), default=None)
@@ -205,7 +205,7 @@ def _program(name: str) -> Path:
 
 def _unpack_cluster(data: Path) -> None:
     """Put a cluster as `initdb` makes it into `data`; it is made once, packed, and kept for later tests."""
-    version = subprocess.run((_program("initdb"), "--version"), check=True, capture_output=True).stdout
+    version = subprocess.run((program("initdb"), "--version"), check=True, capture_output=True).stdout
     number = int(version.split()[2].split(b".")[0])
     if number < OLDEST:
         raise processes.ProgramFailedError(f"the tests need PostgreSQL {OLDEST} or newer; {number} is here")
@@ -222,7 +222,7 @@ def _unpack_cluster(data: Path) -> None:
 def _pack_cluster(packed: Path) -> None:
     folder = processes.new_folder("initdb")
     password = processes.write_for_servers(folder / "password", SUPERUSER_PASSWORD)
-    processes.run((_program("initdb"), *CLUSTER, f"--pwfile={password}", folder / "data"), folder)
+    processes.run((program("initdb"), *CLUSTER, f"--pwfile={password}", folder / "data"), folder)
     processes.run(("tar", "-c", "-f", folder / "tar", "-C", folder / "data", "."), folder)
     packed.parent.mkdir(exist_ok=True)
     unfinished = packed.with_name(f"{packed.name}.{os.getpid()}")

@@ -53,10 +53,17 @@ class Mode:
         """The journal of an instance."""
         return self.folder / f"spool-{number}.db"
 
-    def start(self, number: int = 0, environment: Mapping[str, str] | None = None, *, wait: bool = True) -> ChatServer:
+    def start(
+        self,
+        number: int = 0,
+        environment: Mapping[str, str] | None = None,
+        *,
+        port: int | None = None,
+        wait: bool = True,
+    ) -> ChatServer:
         """Start an instance and wait until it serves. Raises `ServerFailedError`."""
         settings = {**self._environment, "SPOOL_PATH": str(self.journal(number)), **(environment or {})}
-        server = ChatServer(settings, main=MAIN, wait=wait)
+        server = ChatServer(settings, main=MAIN, port=port, wait=wait)
         self._servers.append(server)
         return server
 
