@@ -25,9 +25,15 @@ hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, d
 hypothesis.settings.load_profile("long" if LONG else "fast")
 
 SLOW_FILES = (
+    "test_moving.py",
+    "test_moving_back.py",
+    "test_nginx_postgres.py",
+    "test_nginx.py",
     "test_postgres_commands.py",
     "test_postgres_outages.py",
     "test_postgres_kill.py",
+    "test_widget_behind_nginx.py",
+    "test_tracing.py",
     "test_postgres_instances.py",
     "test_redis_outages.py",
     "test_postgres_writer.py",

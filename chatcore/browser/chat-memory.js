@@ -50,6 +50,9 @@ export const createUploadLimits = (client, recall) => {
   };
 };
 
+/** Servers call the default bot by a name, widgets by none. @param {string | undefined} one @param {string} other */
+export const isSameBot = (one, other) => one !== undefined && (one || "default") === (other || "default");
+
 /** A version 4 UUID (RFC 9562); `crypto.randomUUID` is missing where a page came by plain http. */
 export const freshId = () => {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -1,5 +1,5 @@
 /** Joins the server and what is stored: what is shown is what is stored. No DOM. */
-import { conversationId, createRecall, createUploadLimits, freshId } from "./chat-memory.js";
+import { conversationId, createRecall, createUploadLimits, freshId, isSameBot } from "./chat-memory.js";
 import { createReplies, isOpen } from "./replies.js";
 
 /** @import { Again, Change, ChatEvent, ChatSession, ChatState, Message, NewMessage } from "./types.js" */
@@ -66,7 +66,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
         if (open) set({ running: message_id });
         else if (state.running === message_id) set({ running: null });
       }
-      const ours = open && (await persistence.getSession(session_id))?.bot === bot;
+      const ours = open && isSameBot((await persistence.getSession(session_id))?.bot, bot);
       if (ours && !turn.more) void replies.follow(question);
     } while (turn.more);
     reading.delete(message_id);
@@ -235,7 +235,7 @@ export function createChatSession({ client, persistence, server, bot, localStora
     },
     open,
     async sessions() {
-      return (await persistence.listSessions()).filter((session) => session.bot === bot);
+      return (await persistence.listSessions()).filter((session) => isSameBot(session.bot, bot));
     },
     async messages(options) {
       if (!state.session) return [];

@@ -38,11 +38,13 @@ const list = (read, max) => (value, where) => {
   if (value.length > max) refuse(where, `more than ${max}`);
   return Array.from(value, (one, index) => read(one, `${where}[${index}]`));
 };
-/** @type {(members: H.Members, others?: H.Members | null) => H.Reader} */
-const object = (members, others = {}) => (value, where) => {
+/** @type {(read: H.Reader) => H.Reader} */
+const orNull = (read) => (value, where) => (value === null ? undefined : read(value, where));
+/** With `open`, other members are passed over. @type {(members: H.Members, others?: H.Members, open?: boolean) => H.Reader} */
+const object = (members, others = {}, open = false) => (value, where) => {
   if (!value || typeof value !== "object" || Array.isArray(value)) refuse(where, "not an object");
   const all = { ...members, ...others };
-  const unknown = others && Object.keys(value).find((name) => !Object.hasOwn(all, name));
+  const unknown = open ? undefined : Object.keys(value).find((name) => !Object.hasOwn(all, name));
   if (typeof unknown === "string") refuse(where, `unknown member ${JSON.stringify(unknown.slice(0, 64))}`);
   /** @type {any} */
   const made = {};
@@ -88,10 +90,15 @@ const DOCUMENT = object({
     MAX_SESSIONS,
   ),
 });
+const ENDING = object(
+  { message_id: TURN.message_id, state: choice("complete", "stopped", "error", "open", "released", "cut") },
+  { error_code: orNull(text(64)), rating: orNull(choice("up", "down")) },
+  true,
+);
 const OF_SERVER = object({
   format: choice("chatcore-session"),
   version: choice(1),
-  session: object(SESSION, null),
+  session: object(SESSION, { turns: list(ENDING, MAX_MESSAGES) }, true),
   messages: list(object(TURN), MAX_MESSAGES),
 });
 
@@ -123,14 +130,38 @@ const conversation = ({ messages, ...session }, where, ofServer) => {
   return { session, messages };
 };
 
+/**
+ * A server's message as it ended, with its reply where that said nothing: the server keeps none then.
+ * @type {(message: any, turn?: H.ServerTurn, answered?: boolean) => H.Message[]}
+ */
+const ended = (message, turn, answered) => {
+  if (!turn) return [{ ...message, status: "complete" }];
+  const { state, error_code, rating } = turn;
+  const failed = (/** @type {string} */ code) => ({ failure: { code, detail: "" } });
+  if (message.role === "assistant") {
+    if (state === "complete" || state === "stopped") return [{ ...message, status: state, rating }];
+    return [{ ...message, status: "error", rating, ...failed((state === "error" && error_code) || "reply_gone") }];
+  }
+  if (state === "released") return [{ ...message, status: "failed", ...failed("network") }];
+  const question = { ...message, status: "complete" };
+  return answered ? [question] : [question, ...ended({ ...message, role: "assistant", content: "" }, turn)];
+};
+
+/** @type {(message: H.Message) => boolean} */
+const isReply = ({ role }) => role === "assistant";
+/** @type {(message: H.Message) => string} */
+const idOf = ({ message_id }) => message_id;
+
 /** @type {H.Reader} */
 const readDocument = (value, where) => {
   const { format, version } = value ?? {};
   if (version > 1) refuse(at(where, "version"), "newer than what is known here");
   if (format === "chatcore-session") {
-    const { session, messages } = OF_SERVER(value, where);
-    const title = titleOf(messages.find((/** @type {H.Message} */ { role }) => role === "user")?.content ?? "");
-    for (const message of messages) message.status = "complete";
+    const { session: { turns = [], ...session }, messages: kept } = OF_SERVER(value, where);
+    const title = titleOf(kept.find((/** @type {H.Message} */ { role }) => role === "user")?.content ?? "");
+    const endings = new Map(turns.map((/** @type {H.ServerTurn} */ turn) => [turn.message_id, turn]));
+    const replies = new Set(kept.filter(isReply).map(idOf));
+    const messages = kept.flatMap((/** @type {H.Message} */ one) => ended(one, endings.get(idOf(one)), replies.has(idOf(one))));
     return [conversation({ ...session, title, updated_at: session.created_at, messages }, where, true)];
   }
   if (format !== "chatcore-history") refuse(at(where, "format"), "not a chat history");

@@ -140,9 +140,27 @@ export interface Writer {
 export interface ServerSession {
   format: "chatcore-session";
   version: 1;
-  /** Other members than these are not read. Everywhere else they are refused: what is new needs another version. */
-  session: { session_id: string; bot: string; created_at: string; [other: string]: unknown };
+  /**
+   * Other members than these are not read, in its turns too. Everywhere else they are refused: what is new needs another
+   * version. A turn without an entry is complete.
+   */
+  session: {
+    session_id: string;
+    bot: string;
+    created_at: string;
+    turns?: ServerTurn[];
+    [other: string]: unknown;
+  };
   messages: { message_id: string; role: Role; content: string; created_at: string }[];
+}
+
+/** How a turn ended. `released`: n8n never got it; `open` and `cut` ones have no end that is known. */
+export interface ServerTurn {
+  message_id: string;
+  state: "complete" | "stopped" | "error" | "open" | "released" | "cut";
+  error_code?: string | null;
+  rating?: "up" | "down" | null;
+  [other: string]: unknown;
 }
 
 export type Export = (

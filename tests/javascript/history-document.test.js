@@ -214,6 +214,38 @@ test("no day is read that the calendar lacks", async () => {
   }
 });
 
+test("what a server kept is read with how each turn ended, and a reply that said nothing is there too", async () => {
+  const created_at = time(NOW);
+  const ids = Array.from({ length: 8 }, (_, number) => `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`);
+  const states = ["complete", "stopped", "error", "open", "cut", "released", "error"];
+  const turns = states.map((state, number) => ({
+    message_id: ids[number], state, error_code: state === "error" ? "upstream_error" : null,
+    rating: number ? null : "up", comment: null, newer: {},
+  }));
+  const messages = ids.flatMap((message_id, number) => [
+    { message_id, role: "user", content: "q", created_at },
+    ...(number > 4 ? [] : [{ message_id, role: "assistant", content: "a", created_at }]),
+  ]);
+  const given = { format: "chatcore-session", version: 1, session: { session_id: "s", bot: "", created_at, turns }, messages };
+  const [{ messages: read }] = await readHistory(plain(given));
+  const told = read.map((/** @type {any} */ one) =>
+    [one.role[0], one.content, one.status, one.failure?.code, one.rating].filter((part) => part !== undefined).join(" "));
+  assert.deepEqual(told, [
+    "u q complete", "a a complete up",
+    "u q complete", "a a stopped",
+    "u q complete", "a a error upstream_error",
+    "u q complete", "a a error reply_gone",
+    "u q complete", "a a error reply_gone",
+    "u q failed network",
+    "u q complete", "a  error upstream_error",
+    "u q complete",
+  ]);
+  for (const broken of [{ state: "lost" }, { message_id: 1 }, { rating: "well" }, { error_code: 5 }]) {
+    const about = { ...given.session, turns: [{ ...turns[0], ...broken }] };
+    await assert.rejects(readHistory(plain({ ...given, session: about })), /^HistoryFormatError: session\.turns\[0]\./);
+  }
+});
+
 test("nobody's text can pass for a line of ours in an export that is to be read", async () => {
   const formats = fc.constantFrom(/** @type {ExportFormat} */ ("markdown"), /** @type {ExportFormat} */ ("text"));
   const breaks = ["\n", "\r", "\u2028", "\u2029", "\x85", "\v"];
