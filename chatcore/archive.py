@@ -141,10 +141,12 @@ class AuditPage(msgspec.Struct, frozen=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What an export takes: one session or all, of one bot or all, messages accepted from `begin` to before `end`.
 
-    Times in epoch seconds. With a bound of time, sessions without a message in it are left out.
+    `user`: the sessions of this verified user alone, by `sub`. Times in epoch seconds. With a bound of time, sessions
+    without a message in it are left out.
     """
 
     session_id: str | None = None
+    user: str | None = None
     bot: str | None = None
     begin: float | None = None
     end: float | None = None

@@ -50,6 +50,11 @@ class DatabaseCommands(Protocol):
         ...
 
     @property
+    def sessions_of(self) -> Callable[[PostgresSettings, str], Sequence[str]]:
+        """Give the ids of a verified user's sessions, by `sub`."""
+        ...
+
+    @property
     def erase(self) -> Callable[[PostgresSettings, str, str, Clock], tuple[bool, int]]:
         """Erase a session for good; gives whether there was anything, and how many messages."""
         ...
@@ -107,7 +112,13 @@ def actor() -> str:
 
 
 def _erase(options: argparse.Namespace, settings: PostgresSettings, commands: DatabaseCommands, clock: Clock) -> int:
-    sessions = list(dict.fromkeys(options.sessions))
+    if options.user is not None:
+        sessions = list(commands.sessions_of(settings, options.user))
+        if not sessions:
+            sys.stdout.write("There is no session of this user.\n")
+            return EXIT_DONE
+    else:
+        sessions = list(dict.fromkeys(options.sessions))
     wrong = [session for session in sessions if not is_session_id(session)]
     if wrong:
         sys.stderr.write(f"FAULT: {wrong[0]!r} is no session's id, such as s_0123456789ABCDEFGHIJKL.\n")

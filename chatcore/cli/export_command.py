@@ -93,4 +93,4 @@ def selection_of(options: argparse.Namespace) -> Selection:
         faults.add("from", "must be before to")
     if faults:
         faults.refuse()
-    return Selection(session_id=options.session, bot=options.bot, begin=begin, end=end)
+    return Selection(session_id=options.session, user=options.user, bot=options.bot, begin=begin, end=end)

@@ -73,10 +73,13 @@ def _of_databases(add: _Add) -> None:
     to = "a file for jsonl (standard output if nothing or - is said), a folder for json"
     export.add_argument("--output", metavar="PATH", type=_output, default=None, help=to)
     export.add_argument("--session", metavar="ID", default=None, help="this session alone")
+    export.add_argument("--user", metavar="SUB", default=None, help="this verified user's sessions alone")
     export.add_argument("--bot", metavar="NAME", default=None, help="this bot's sessions alone")
     _of_time(export, end="end before this")
     erase = add("erase", "erase everything that sessions hold; an entry without texts stays in the audit log")
-    erase.add_argument("sessions", metavar="SESSION", nargs="+", help="the session's id")
+    which = erase.add_mutually_exclusive_group(required=True)
+    which.add_argument("sessions", metavar="SESSION", nargs="*", default=(), help="the session's id")
+    which.add_argument("--user", metavar="SUB", default=None, help="all sessions of this verified user")
     erase.add_argument("--yes", action="store_true", default=False, help="do not ask")
     verify = add(
         "verify-audit", "check the audit log from end to end; ends with 1 where an entry was changed or is gone"

@@ -1,11 +1,7 @@
 """README and docs keep their word: links lead somewhere, names exist, the first command serves."""
 
-import contextlib
-import os
 import re
 import shlex
-import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,34 +15,28 @@ from chatcore import __version__
 from chatcore.metrics import Metrics
 from chatcore.metrics_of_workers import ABOUT_WORKERS
 from chatcore.settings.names import ELSEWHERE
-from tests.support import sources
+from tests.support import documented, sources
 from tests.support.ports import free_port
 
 README = sources.ROOT / "README.md"
-DOCUMENTS = [*sorted(sources.ROOT.glob("*.md")), *sorted((sources.ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"(?ms)^```(\w*)\n(.*?)^```$")
+DOCS = sorted((sources.ROOT / "docs").glob("**/*.md"))
+DOCUMENTS = documented.documents()
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`")
-NO_SETTING = {"NAME_FILE", "TZ"}
+NO_SETTING = {"NAME_FILE", "SSL_CERT_FILE", "TZ", "TEST_DATABASE_URL", "TEST_REDIS_URL", "COMPOSE_PROFILES"}
 SECONDS_TO_SERVE = 90.0
-
-
-def _commands(path: Path = README) -> list[str]:
-    """Give the shell commands of a document, one string for each block."""
-    return [body.strip() for language, body in FENCE.findall(path.read_text("utf-8")) if language == "sh"]
 
 
 def _anchors(path: Path) -> set[str]:
     """Give the anchors of a document's headings, as GitHub makes them."""
-    text = FENCE.sub("", path.read_text("utf-8"))
-    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    headings = re.findall(r"(?m)^#+ (.+)$", documented.read(path)[0])
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=sources.name_of)
 def test_links_lead_somewhere(path: Path) -> None:
     dead = []
-    for link in LINK.findall(FENCE.sub("", path.read_text("utf-8"))):
+    for link in LINK.findall(documented.read(path)[0]):
         if "://" in link:
             continue
         file, _, anchor = link.partition("#")
@@ -58,13 +48,14 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=sources.name_of)
 def test_settings_that_are_named_are_documented(path: Path) -> None:
-    documented = set(SETTING.findall((sources.ROOT / "docs" / "settings.md").read_text("utf-8")))
-    named = set(SETTING.findall(path.read_text("utf-8"))) - NO_SETTING
-    unknown = {name for name in named if not any(name == one or name.startswith(f"{one}_") for one in documented)}
-    assert not {name for name in unknown if name.removesuffix("_FILE") not in documented}
+    described = set(SETTING.findall((sources.ROOT / "docs" / "settings.md").read_text("utf-8")))
+    of_compose = set(re.findall(r"\$\{(\w+)", (sources.ROOT / "compose.yaml").read_text("utf-8")))
+    named = set(SETTING.findall(path.read_text("utf-8"))) - NO_SETTING - of_compose
+    unknown = {name for name in named if not any(name == one or name.startswith(f"{one}_") for one in described)}
+    assert not {name for name in unknown if name.removesuffix("_FILE") not in described}
 
 
-@pytest.mark.parametrize("path", [README, *sorted((sources.ROOT / "docs").glob("*.md"))], ids=sources.name_of)
+@pytest.mark.parametrize("path", [README, *DOCS], ids=sources.name_of)
 def test_only_modes_that_exist_are_described(path: Path) -> None:
     text = path.read_text("utf-8")
     mains = set(re.findall(r"main_\w+\.py", text)) - {main.name for main in sources.mains()}
@@ -72,28 +63,28 @@ def test_only_modes_that_exist_are_described(path: Path) -> None:
     assert not mains
     assert not targets
     if path.name != "settings.md":
-        documented = set(SETTING.findall((sources.ROOT / "docs" / "settings.md").read_text("utf-8")))
-        assert not [name for name in SETTING.findall(text) if name in ELSEWHERE - documented]
+        described = set(SETTING.findall((sources.ROOT / "docs" / "settings.md").read_text("utf-8")))
+        assert not [name for name in SETTING.findall(text) if name in ELSEWHERE - described]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=sources.name_of)
 def test_shell_commands_are_well_formed_and_their_files_exist(path: Path) -> None:
-    for command in _commands(path):
-        subprocess.run(["bash", "-n", "-c", command], check=True, timeout=10)
-        for word in shlex.split(command, comments=True):
+    for block in documented.blocks(path):
+        subprocess.run(["bash", "-n", "-c", block.text], check=True, timeout=10)
+        for word in shlex.split(block.text, comments=True):
             if re.fullmatch(r"[\w./-]+\.(py|txt)|tests/\w+", word) and not word.startswith("/"):
                 assert (sources.ROOT / word).is_file(), word
 
 
 def test_the_readme_is_read_in_three_minutes() -> None:
-    words = re.sub(r"[^\w\s]", " ", FENCE.sub("", README.read_text("utf-8"))).split()
+    words = re.sub(r"[^\w\s]", " ", documented.read(README)[0]).split()
     assert len(words) < 700  # some 230 a minute
 
 
 def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     text = (sources.ROOT / "docs" / "operations.md").read_text("utf-8")
     rows = re.findall(r"(?m)^\| `(chatcore_\w+)` \| (\w+) \| ([^|]*?) ?\|", text)
-    documented = {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    described = {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     exported = set()
     for family in vars(Metrics()).values():
         if hasattr(family, "_labelnames"):
@@ -104,17 +95,15 @@ def test_every_metric_is_documented_with_its_type_and_labels() -> None:
     exported |= {(f"chatcore_{name}", "gauge", frozenset()) for name in re.findall(r'\.gauge\(\s*"(\w+)"', assembly)}
     for name, (kind, _) in ABOUT_WORKERS.items():
         exported.add((name + ("_total" if kind == "counter" else ""), kind, frozenset()))
-    assert documented == exported
+    assert described == exported
 
 
 def test_every_module_is_in_the_layout() -> None:
-    text = (sources.ROOT / "docs" / "architecture.md").read_text("utf-8")
-    layout = FENCE.search(text)
-    assert layout is not None
+    layout = documented.fenced("docs/architecture.md", "Layout", "")
     children = (sources.ROOT / "chatcore").iterdir()
     names = {path.name + "/" * path.is_dir() for path in children if not path.name.startswith("_")}
-    assert not {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}(?!\w)", layout[2])}
-    listed = set(re.findall(r"(?m)^  (?:\w+\.py, )?(\w+(?:\.py|/)) ", layout[2]))
+    assert not {name for name in names if not re.search(rf"(?<![\w/]){re.escape(name)}(?!\w)", layout)}
+    listed = set(re.findall(r"(?m)^  (?:\w+\.py, )?(\w+(?:\.py|/)) ", layout))
     assert listed <= names, "the layout names what is not there"
 
 
@@ -127,31 +116,12 @@ def test_the_version_in_the_changelog_is_the_one_that_runs() -> None:
 @pytest.fixture
 def readme_server(tmp_path: Path) -> Iterator[str]:
     """Run the README's first command in a clean copy, as somebody would who just got it; gives the address."""
-    copy = tmp_path / "chatcore"
-    shutil.copytree(sources.ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "node_modules"))
     port = free_port()
-    # What this machine's pip is told (a mirror, certificates) is part of the machine, not of the developer's set-up.
-    outside = {
-        name: value for name, value in os.environ.items() if re.match(r"(PIP|SSL|REQUESTS)_|\w+_proxy$|PATH$", name)
-    }
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["bash", "-c", _commands()[0]],
-            cwd=copy,
-            env={**outside, "HOME": str(tmp_path), "API_HOST": "127.0.0.1", "API_PORT": str(port)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    place = documented.Place(tmp_path, {"API_PORT": str(port)}, installed=False)
     address = f"http://127.0.0.1:{port}"
-    try:
+    with place.running(documented.commands("README.md", "Try it")) as process:
         _wait_until_serving(process, address, tmp_path / "log")
         yield address
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
 
 
 def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

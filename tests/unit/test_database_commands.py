@@ -59,6 +59,10 @@ class Recording:
         self._seen(settings, list(session_ids))
         return {SESSION: 3}
 
+    def sessions_of(self, settings: PostgresSettings, user: str) -> Sequence[str]:
+        self._seen(settings, user)
+        return [SESSION, OTHER] if user == "42" else []
+
     def erase(self, settings: PostgresSettings, session_id: str, by: str, _: Clock) -> tuple[bool, int]:
         self._seen(settings, (session_id, by))
         return (True, 3) if session_id == SESSION else (False, 0)
@@ -104,6 +108,8 @@ def test_figures_are_asked_for_as_in_sqlite_mode(capsys: pytest.CaptureFixture[s
     [
         ([], Selection()),
         (["--session", SESSION, "--bot", "sales"], Selection(session_id=SESSION, bot="sales")),
+        (["--user", "42"], Selection(user="42")),
+        (["--user", ""], Selection(user="")),
         (["--from", "1970-01-01", "--to", "2000-01-02T00:00:00Z"], None),
         (["--from", "2000-01-01", "--to", "2000-01-02T00:00:00Z"], Selection(begin=946684800.0, end=946771200.0)),
     ],
@@ -165,6 +171,15 @@ def test_sessions_are_erased_one_by_one_and_each_once(capsys: pytest.CaptureFixt
     assert "was not known" in second
 
 
+def test_all_sessions_of_a_user_are_erased(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = Recording()
+    assert run(["erase", "--user", "42", "--yes"], commands) == 0
+    assert commands.given == ["42", (SESSION, actor()), (OTHER, actor())]
+    assert capsys.readouterr().out.startswith(f"{SESSION}: erased, 3 messages\n{OTHER}: ")
+    assert run(["erase", "--user", "43"], Recording()) == 0, "there is nothing to ask about"
+    assert capsys.readouterr().out == "There is no session of this user.\n"
+
+
 @pytest.mark.parametrize(
     ("verdict", "status", "said"),
     [
@@ -194,6 +209,8 @@ def test_a_file_of_sqlite_mode_is_taken_over(capsys: pytest.CaptureFixture[str])
     "argv",
     [
         ["erase"],
+        ["erase", "--yes"],
+        ["erase", SESSION, "--user", "42"],
         ["import-sqlite"],
         ["import-sqlite", "a", "b"],
         ["export", "--format", "csv"],

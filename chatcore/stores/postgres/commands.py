@@ -26,6 +26,7 @@ class Commands(NamedTuple):
     report: Callable[[PostgresSettings, Query], Report]
     exporting: Callable[[PostgresSettings, Selection, str, Clock], Exporting]
     messages_of: Callable[[PostgresSettings, Iterable[str]], Mapping[str, int]]
+    sessions_of: Callable[[PostgresSettings, str], Sequence[str]]
     erase: Callable[[PostgresSettings, str, str, Clock], tuple[bool, int]]
     verify_audit: Callable[[PostgresSettings, str | None], Verdict]
     import_sqlite: Callable[[PostgresSettings, Path, str, Clock], Mapping[str, int]]
@@ -46,6 +47,7 @@ COMMANDS = Commands(
     report,
     export.exporting,
     erasing.messages_of,
+    erasing.sessions_of,
     erasing.erase,
     auditing.verify,
     import_sqlite.import_file,

@@ -30,6 +30,7 @@ _RECYCLE_SECONDS = 1800
 _SLACK_SECONDS = 0.5
 _DRIVER = "postgresql+psycopg://"
 
+_LACKS = "the database lacks tables or functions of this version of chatcore"
 # What servers say (PostgreSQL, appendix A) when it is not the statement's fault.
 _OUTAGES: Mapping[str, str] = {
     "08": "PostgreSQL does not keep the connection",
@@ -37,8 +38,11 @@ _OUTAGES: Mapping[str, str] = {
     "28": "PostgreSQL does not let the serving role in",
     "3D000": "the database does not exist",
     "25006": "PostgreSQL takes no writes: it is read-only, as a replica is",
+    "3F000": _LACKS,
     "40": "PostgreSQL gave up a transaction that met others",
     "42P05": "PostgreSQL mixes up prepared statements: behind a pooler DATABASE_PREPARE must be false",
+    "42P01": _LACKS,
+    "42883": _LACKS,
     "42501": "the serving role is not allowed to do its work",
     "53100": "PostgreSQL has no room left on its disk",
     "53200": "PostgreSQL is out of memory",
@@ -135,6 +139,10 @@ def fault(error: BaseException) -> StoreFaultError:
     if meant is None:
         return StoreFaultError(f"PostgreSQL refuses: {' '.join(str(error).split())[:300]}", "See what it says.")
     said = f"{meant} ({meant.detail})" if meant.detail else str(meant)
+    if str(meant) == _LACKS:
+        return StoreFaultError(
+            said, "Run `python main_postgres.py migrate` where there are none yet, or restore a backup."
+        )
     return StoreFaultError(
         said, "Check DATABASE_URL and DATABASE_ADMIN_URL, and whether the server runs and lets us in."
     )

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,14 +27,28 @@ SINCE = text(
 IS_ERASED = text("SELECT EXISTS (SELECT FROM chatcore.erased WHERE session_id = :id)")
 
 
-class Erased:
-    """A filter says "no" for nearly every session; who may have been erased is looked up."""
+async def _nobody_asked(session_id: str) -> None:
+    """Do nothing."""
 
-    def __init__(self, database: Database, clock: Clock, is_away: Callable[[], bool]) -> None:
-        """`is_away`: whether the database is known not to answer, so that nobody waits to learn it again."""
+
+class Erased:
+    """A filter says "no" for nearly every session; who may have been erased is looked up.
+
+    `drop` is called with a session that was erased elsewhere, while replies of it may be kept.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, is_away: Callable[[], bool], kept_seconds: float = 0.0
+    ) -> None:
+        """`is_away`: whether the database is known not to answer, so that nobody waits to learn it again.
+
+        `kept_seconds`: how long replies are kept.
+        """
+        self.drop: Callable[[str], Awaitable[None]] = _nobody_asked
         self._database = database
         self._clock = clock
         self._is_away = is_away
+        self._kept_seconds = kept_seconds
         self._seen = Seen(_BITS, float("inf"))
         self._look_at = 0.0
         self._since = datetime.fromtimestamp(0, UTC)
@@ -97,16 +111,23 @@ class Erased:
 
     async def _look(self) -> None:
         at, last = self._since, ""
+        news: list[str] = []
+        kept_since = self._clock.now() - self._kept_seconds - _OVERLAP_SECONDS
         try:
             while True:
                 rows: Sequence[Any] = await self._database.rows(SINCE, {"at": at, "id": last, "most": _AT_ONCE})
                 for session_id, erased_at in rows:
+                    if session_id not in self._buried and erased_at.timestamp() > kept_since:
+                        news.append(session_id)
                     self._bury(session_id)
                     at, last = erased_at, session_id
                 if len(rows) < _AT_ONCE:
                     break
         except StoreUnavailableError:
-            return  # the writer tells of it
-        newest = at.timestamp() - _OVERLAP_SECONDS
-        self._since = max(self._since, datetime.fromtimestamp(max(newest, 0.0), UTC))
-        self._seen.complete = True
+            pass  # the writer tells of it
+        else:
+            newest = at.timestamp() - _OVERLAP_SECONDS
+            self._since = max(self._since, datetime.fromtimestamp(max(newest, 0.0), UTC))
+            self._seen.complete = True
+        for session_id in news:
+            await self.drop(session_id)

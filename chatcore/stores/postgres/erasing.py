@@ -19,6 +19,7 @@ _COUNT = """
 SELECT s.id, (SELECT count(*) FROM chatcore.messages AS m WHERE m.session_id = s.id)
 FROM chatcore.sessions AS s WHERE s.id = ANY (%s)
 """
+_OF_USER = "SELECT id FROM chatcore.sessions WHERE visitor = %s ORDER BY id"
 
 
 def messages_of(settings: PostgresSettings, session_ids: Iterable[str]) -> Mapping[str, int]:
@@ -26,6 +27,15 @@ def messages_of(settings: PostgresSettings, session_ids: Iterable[str]) -> Mappi
     with connect(settings.url) as connection:
         try:
             return dict(connection.execute(_COUNT, (list(session_ids),)).fetchall())
+        except psycopg.Error as error:
+            raise fault(error) from error
+
+
+def sessions_of(settings: PostgresSettings, user: str) -> list[str]:
+    """Give the sessions of a verified user. Raises `StoreFaultError`."""
+    with connect(settings.url) as connection:
+        try:
+            return [session_id for (session_id,) in connection.execute(_OF_USER, (user,))]
         except psycopg.Error as error:
             raise fault(error) from error
 

@@ -74,6 +74,7 @@ def _wanted(selection: Selection) -> dict[str, Any]:
     begin, end = selection.begin, selection.end
     return {
         "session": selection.session_id,
+        "user": selection.user,
         "bot": selection.bot,
         "timed": begin is not None or end is not None,
         "begin": "-infinity" if begin is None else _moment(begin),
@@ -86,7 +87,8 @@ def _moment(seconds: float) -> str:
 
 
 def _deed(selection: Selection, by: str, count: int) -> Deed:
-    told = {"bot": selection.bot, "from": selection.begin, "to": selection.end}
+    # That it was one user's, and not whose: the log is kept for ever.
+    told = {"bot": selection.bot, "user": selection.user is not None, "from": selection.begin, "to": selection.end}
     detail = {name: _moment(value) if isinstance(value, float) else value for name, value in told.items() if value}
     return Deed(actor=by, action="exported", session_id=selection.session_id, detail={**detail, "sessions": count})
 

@@ -173,6 +173,7 @@ class Journal:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=3.0, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # what was said is not left behind in the file
     return connection
 
 
@@ -222,6 +223,9 @@ def _forget(connection: sqlite3.Connection, run: str, last_id: int) -> tuple[int
             "SELECT count(*), coalesce(sum(length(entry)), 0) FROM entries WHERE id <= ? AND run = ?", (last_id, run)
         ).fetchone()
         connection.execute("DELETE FROM entries WHERE id <= ? AND run = ?", (last_id, run))
+        (more,) = connection.execute("SELECT EXISTS (SELECT 1 FROM entries)").fetchone()
+    if not more:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # nor beside it
     return int(count), int(size)
 
 

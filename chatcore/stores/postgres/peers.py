@@ -117,6 +117,11 @@ class RedisPeers:
             if len(self._later) > MOST_LATER:
                 self._later.popitem(last=False)
 
+    async def stop_here(self, session_id: str) -> None:
+        """Have every reply of a session that is here stopped and forgotten."""
+        if self._stop is not None:
+            await self._safely(self._stop(session_id))
+
     def returned(self) -> None:
         """Tell what could not be told while Redis was away."""
         if self._later:
@@ -191,7 +196,7 @@ class RedisPeers:
         self._doing.add(task)
         task.add_done_callback(self._doing.discard)
 
-    async def _safely(self, work: Awaitable[None]) -> None:
+    async def _safely(self, work: Awaitable[object]) -> None:
         try:
             await work
         except StoreUnavailableError:

@@ -69,7 +69,8 @@ class Stores:
             strict=told.persist_strict,
             left=journal.left,
         )
-        self._erased = Erased(self._database, clock, lambda: self._writer.unreadable)
+        kept_seconds = settings.replies.reply_keep_seconds
+        self._erased = Erased(self._database, clock, lambda: self._writer.unreadable, kept_seconds)
         self._upkeep = Upkeep(told, self._database, settings.upstream.total_timeout_seconds, clock, observe)
         self._link = RedisLink(told.redis_url, clock, observe)
         self.counters = RedisCounters(self._link, keyed.derive(state.hash_key, "limited key"), clock)
@@ -80,12 +81,13 @@ class Stores:
             self._turns,
             self._writer,
             instance,
-            settings.replies.reply_keep_seconds,
+            kept_seconds,
             clock,
             observe,
             strict=told.persist_strict,
         )
         self.replies.peers.erased = self._erased.add
+        self._erased.drop = self.replies.peers.stop_here
         audit = PostgresAudit(self._database, chain.keys(told.audit_key, told.jwt_secrets)[0], state.hash_key, clock)
         self.sessions = PostgresSessions(self._database, self._writer, self._turns, self._erased, audit, clock)
         self.analytics = PostgresAnalytics(self._reading, self._writer)
