@@ -16,7 +16,7 @@ from chatcore.delivery import Delivery
 from chatcore.gate import Gate
 from chatcore.health import OK, Check, Health
 from chatcore.live import Live
-from chatcore.middleware import Cors, Observed, Refusals
+from chatcore.middleware import Cors, Observed, Refusals, Traced
 from chatcore.observe import Crashed, Observer
 from chatcore.ports import (
     Analytics,
@@ -44,6 +44,8 @@ from chatcore.routes.sessions import SessionRoutes
 from chatcore.sending import Sending
 from chatcore.settings import BotSettings, CorsSettings, Settings
 from chatcore.tokens import Tokens
+from chatcore.traced import traced
+from chatcore.tracing import Tracer
 from chatcore.upstream import N8nUpstream
 
 TICK_SECONDS = 0.25
@@ -111,7 +113,9 @@ class Stores(Protocol):
 class Application:
     """The ASGI application; also the `Lifecycle` that the server steers when it stops."""
 
-    def __init__(self, settings: Settings, stores: Stores, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, stores: Stores, clock: Clock, observer: Observer, tracer: Tracer | None = None
+    ) -> None:
         """Wire everything; nothing runs until the lifespan starts."""
         self._clock = clock
         self._stores = stores
@@ -119,8 +123,11 @@ class Application:
         tokens = Tokens(settings.tokens, clock)
         bots = settings.upstream.bots
         limits = Limits(settings.limits, bots, stores.counters, clock)
-        self._upstream = N8nUpstream(settings.upstream, settings.replies.reply_memory_bytes, tokens, clock, observer)
-        self._live = Live(stores.replies, settings.replies.max_replies_in_flight, clock, stores.peers)
+        self._upstream = N8nUpstream(
+            settings.upstream, settings.replies.reply_memory_bytes, tokens, clock, observer, tracer
+        )
+        replies, sessions, observe = traced(stores.replies, stores.sessions, observer, tracer)
+        self._live = Live(replies, settings.replies.max_replies_in_flight, clock, stores.peers)
         self._gate = Gate(
             Addresses(settings.limits.trusted_proxies),
             limits,
@@ -129,11 +136,12 @@ class Application:
             {name: _own_origins(bot, settings.cors) for name, bot in bots.items()},
             observer,
         )
-        proxy = Proxy(self._live, stores.sessions, self._upstream, clock, observer)
+        proxy = Proxy(self._live, sessions, self._upstream, clock, observe)
         sending = Sending(proxy, limits, clock, observer)
         delivery = Delivery(self._live, clock)
         checks = {"n8n": self._check_n8n, "service": self._check_service}
         health = Health(settings.mode, __version__, lambda: {**_asked(checks), **self._check_stores()})
+        observer.metrics.health.read = health.numbers
         self._ops = OpsRoutes(health, settings.operations.metrics_token, clock, observer)
         self._bots = tuple(bots)
         routes = _routes(
@@ -165,6 +173,7 @@ class Application:
                 clock,
             ),
         )
+        observer.begin(bots, routes)
         methods = {path: Methods(path, handlers) for path, handlers in routes.items()}
         self._exact = {path: handler for path, handler in methods.items() if "{" not in path}
         self._router = Router(
@@ -173,7 +182,8 @@ class Application:
             lifespan=self._lifespan,
         )
         app: App = Refusals(self._route, observer)
-        self._app: App = Observed(Cors(app, Origins(settings.cors), observer), clock, observer)
+        observed = Observed(Cors(app, Origins(settings.cors), observer), clock, observer)
+        self._app: App = observed if tracer is None else Traced(observed, tracer)
         observer.metrics.gauge("replies_in_flight", "Replies in flight.", lambda: len(self._live.running))
         observer.metrics.gauge("readers", "Clients that wait for a reply.", lambda: len(self._live.readers))
 

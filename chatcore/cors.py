@@ -30,7 +30,10 @@ _EXPOSE = (
 _METHODS = (b"access-control-allow-methods", b"GET, POST, DELETE")
 _MAX_AGE = (b"access-control-max-age", b"7200")  # the most that Chromium accepts
 _ALLOW = b"access-control-allow-headers"
-_OUR_HEADERS = (_ALLOW, b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session")
+_OUR_HEADERS = (
+    _ALLOW,
+    b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session, traceparent, tracestate",
+)
 _VARY_ANY = (b"vary", b"Origin, Access-Control-Request-Headers")
 
 

@@ -172,6 +172,13 @@ class RedisChanged(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+class TracesChanged(msgspec.Struct, frozen=True):
+    """The collector of traces takes no spans, or takes them again."""
+
+    what: Literal["not_delivered", "delivered"]
+    detail: str = ""
+
+
 Happening = (
     ServerHappened
     | SetupSuspicious
@@ -193,5 +200,6 @@ Happening = (
     | StoreLost
     | StoreWrote
     | RedisChanged
+    | TracesChanged
 )
 Observe = Callable[[Happening], None]

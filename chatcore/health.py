@@ -16,6 +16,7 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 OK = Check("ok")
+_NUMBERS: Mapping[Status, float] = {"ok": 0, "degraded": 1, "unavailable": 2}
 
 
 class Health:
@@ -25,6 +26,10 @@ class Health:
         self._mode = mode
         self._version = version
         self._checks = checks
+
+    def numbers(self) -> Mapping[str, float]:
+        """Give each check's status as a number that grows with the trouble."""
+        return {name: _NUMBERS[check.status] for name, check in self._checks().items()}
 
     def report(self, uptime_seconds: float) -> tuple[int, dict[str, Any]]:
         """Give the HTTP status and the document: 503 only where new messages are refused."""

@@ -12,6 +12,8 @@ from typing import IO, Any, Literal, Protocol
 
 import msgspec
 
+from chatcore import spans
+
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 
 QUEUED_LINES = 10_000
@@ -45,6 +47,7 @@ class _JsonFormatter(_UtcFormatter):
             "request_id": getattr(record, "request_id", "-"),
             "event": getattr(record, "event", record.name),
             "message": record.getMessage(),
+            **getattr(record, "span", {}),
         }
         line.update(getattr(record, "members", {}))
         if record.exc_info:
@@ -66,6 +69,7 @@ class _BoundedQueueHandler(logging.handlers.QueueHandler):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         if not hasattr(record, "request_id"):
             record.request_id = request_id.get()
+            record.span = spans.ids()
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:

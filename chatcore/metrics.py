@@ -1,11 +1,11 @@
 """The Prometheus families that chatcore exports, and nothing about when they change."""
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _BOUNDS = (*(str(float(bound)) for bound in _SECONDS), "+Inf")
@@ -86,6 +86,22 @@ class Histograms:
         yield family
 
 
+class States:
+    """One family of gauges that are read when they are asked for: a value for each of its label's values."""
+
+    def __init__(self, name: str, text: str, label: str) -> None:
+        self._name, self._type, self._labelnames = name, "gauge", (label,)  # as the library's own families
+        self._text = text
+        self.read: Callable[[], Mapping[str, float]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Give the registry what is so now."""
+        family = GaugeMetricFamily(self._name, self._text, labels=self._labelnames)
+        for value, state in self.read().items():
+            family.add_metric((value,), state)
+        yield family
+
+
 class Metrics:
     """The Prometheus families. Every label has a bounded set of values: routes, codes and bots are configured."""
 
@@ -119,9 +135,13 @@ class Metrics:
         self.server = self._counter("server_events", "Transport limits met, and life of the server.", "what")
         self.crashes = self._counter("crashes", "Unexpected exceptions.", "where")
         self.lines_dropped = self._counter("log_lines_dropped", "Log lines lost because nobody read them.")
+        self.spans_dropped = self._counter("spans_dropped", "Spans that reached no collector.", "why")
         self.circuit_open = Gauge(
             "chatcore_circuit_open", "1 while no connection to n8n is attempted.", ["bot"], registry=self.registry
         )
+
+        self.health = States("chatcore_health", "What /health says: 0 ok, 1 degraded, 2 unavailable.", "check")
+        self.registry.register(self.health)
 
     def show_redis(self, *, up: bool) -> None:
         """Set the gauge of Redis; programs that have no Redis show none."""

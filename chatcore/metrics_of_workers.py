@@ -22,6 +22,7 @@ ABOUT_WORKERS: Mapping[str, tuple[str, str]] = {
 
 _NOT_ADDED: Mapping[str, Callable[[float, float], float]] = {
     "chatcore_circuit_open": max,
+    "chatcore_health": max,
     "chatcore_process_start_time_seconds": min,
     "chatcore_redis_up": min,
 }

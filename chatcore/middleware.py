@@ -1,4 +1,4 @@
-"""Around every request, outermost first: Observed (id, clock), Cors (origin), Refusals (any error -> problem+json)."""
+"""Around every request, outermost first: Traced (span), Observed (id), Cors (origin), Refusals (error -> answer)."""
 
 from starlette.exceptions import HTTPException
 
@@ -10,11 +10,14 @@ from chatcore.live import ClientGoneError
 from chatcore.logs import request_id
 from chatcore.observe import Crashed, Decided, Observer, RequestEnded
 from chatcore.ports import Clock, StoreUnavailableError
+from chatcore.spans import current, read_context
+from chatcore.tracing import Tracer
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"})
 _SHOWN = 100  # characters of what a client made up
 _PUBLIC = ("/widget/",)
 _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json"})
+_UNTRACED = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 _ANY_ORIGIN: tuple[Header, ...] = (
     (b"access-control-allow-origin", b"*"),
     (b"cross-origin-resource-policy", b"cross-origin"),
@@ -25,6 +28,46 @@ _ANY_PREFLIGHT: tuple[Header, ...] = (
     (b"access-control-allow-headers", b"Authorization, *"),
     (b"access-control-max-age", b"7200"),
 )
+
+
+class Traced:
+    """Gives each request a span, but for those of probes."""
+
+    def __init__(self, app: App, tracer: Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        if scope["path"] in _UNTRACED:
+            current.set(None)  # a pipelined request may come from inside the one before it
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        about: dict[str, str | int] = {"http.request.method": method, "url.scheme": scope["scheme"]}
+        span = self._tracer.begin(
+            "HTTP" if method == "_OTHER" else method, "server", read_context(scope["headers"]), about
+        )
+        current.set(span)
+        error = None
+        try:
+            await self._app(scope, receive, send)
+        except BaseException as raised:
+            error = type(raised).__name__
+            raise
+        finally:
+            visit = visit_of(scope)
+            about["chatcore.request_id"] = visit.request_id
+            if visit.route.startswith("/"):
+                span.name = f"{span.name} {visit.route}"
+                about["http.route"] = visit.route
+            if visit.status:
+                about["http.response.status_code"] = visit.status
+            if visit.code is not None:
+                about["chatcore.code"] = visit.code
+            if error is None and visit.status >= INTERNAL_ERROR.status:
+                error = visit.code or str(visit.status)
+            self._tracer.end(span, error)
 
 
 class Observed:

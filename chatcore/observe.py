@@ -1,8 +1,8 @@
 """The one place that logs and counts what happened (`happenings` has the values)."""
 
 import logging
-from collections.abc import Callable
-from typing import IO, Any
+from collections.abc import Callable, Iterable
+from typing import IO, Any, get_args
 
 import msgspec
 
@@ -31,8 +31,10 @@ from chatcore.happenings import (
     StoreChanged,
     StoreLost,
     StoreWrote,
+    TracesChanged,
 )
 from chatcore.metrics import Count, Durations, Metrics
+from chatcore.model import FinishReason
 from chatcore.settings import LogSettings
 
 __all__ = [
@@ -59,8 +61,15 @@ __all__ = [
     "StoreChanged",
     "StoreLost",
     "StoreWrote",
+    "TracesChanged",
 ]
 
+
+CRASH_PLACES = (
+    *("application", "cleanup", "followers", "mirror", "peers", "redis"),
+    *("settle", "store", "tick", "traces", "turn", "upkeep", "upstream"),
+)
+"""What `Crashed.where` may be, beside routes."""
 
 _STORE_LEVELS = {
     "not_writable": logging.ERROR,
@@ -103,11 +112,33 @@ class Observer:
             StoreLost: lambda it: self.metrics.store_lost.inc(it.count),
             StoreWrote: lambda it: self._store_seconds.observe(it.seconds),
             RedisChanged: self._redis,
+            TracesChanged: self._traces,
         }
 
     def __call__(self, happening: Happening) -> None:
         """Log and count `happening`."""
         self._handlers[type(happening)](happening)
+
+    def begin(self, bots: Iterable[str], routes: Iterable[str]) -> None:
+        """Show counts that have not begun as zero: Prometheus sees no rise in a series that appears with a 1."""
+        metrics = self.metrics
+        for bot in bots:
+            metrics.circuit_open.labels(bot)
+            metrics.messages.labels(bot)
+            for reason in get_args(FinishReason):
+                metrics.replies.labels(bot, reason)
+            for kind in KINDS.values():
+                if kind.status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6
+                    metrics.reply_errors.labels(bot, kind.code)
+        for family, values in (
+            (metrics.refusals, (*KINDS, "client_gone")),
+            (metrics.crashes, (*CRASH_PLACES, *routes, "(none)", "(preflight)")),
+            (metrics.store, get_args(StoreChanged.__annotations__["what"])),
+            (metrics.server, get_args(ServerHappened.__annotations__["what"])),
+            (metrics.spans_dropped, ("queue_full", "not_delivered")),
+        ):
+            for value in values:
+                family.labels(value)
 
     def close(self) -> None:
         """Write what is still queued."""
@@ -204,6 +235,10 @@ class Observer:
         self.metrics.show_redis(up=it.what != "lost")
         level = {"connected": logging.INFO, "lost": logging.ERROR}.get(it.what, logging.WARNING)
         self._say(level, it, f"redis {it.what}{f': {it.detail}' if it.detail else ''}")
+
+    def _traces(self, it: TracesChanged) -> None:
+        said = "not taken by the collector, and dropped" if it.what == "not_delivered" else "taken again"
+        self._say(logging.WARNING, it, f"spans are {said}{f': {it.detail}' if it.detail else ''}")
 
     def _circuit(self, it: CircuitChanged) -> None:
         self._child(self.metrics.circuit_open, it.bot).set(1 if it.state == "open" else 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from chatcore.cli import traces
 from chatcore.cli.options import NAMES, SETTINGS, parser
 from chatcore.clock import SystemClock
 from chatcore.ports import StoreFaultError
@@ -68,11 +69,10 @@ def main(
     except SettingsError as error:
         _complain(report(error, f"main_{mode}.py"))
         return EXIT_WRONG
-    if options.command == "check":
-        from chatcore.cli.check import check  # noqa: PLC0415 - brings an HTTP client and TLS that only it needs
-
-        return check(settings, commands)
-    return _serve(settings, open_stores, options.workers)
+    if settings.tracing is not None and not traces.installed():
+        _complain(f"main_{mode}.py cannot start: {traces.MISSING}")
+        return EXIT_WRONG
+    return _run(settings, open_stores, options, commands)
 
 
 def _command(
@@ -119,6 +119,20 @@ def _complain(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def _run(
+    settings: Settings,
+    open_stores: OpenStores,
+    options: argparse.Namespace,
+    commands: "FileCommands | DatabaseCommands | None",
+) -> int:
+    """Serve, or check whether that would go well."""
+    if options.command == "check":
+        from chatcore.cli.check import check  # noqa: PLC0415 - brings an HTTP client and TLS that only it needs
+
+        return check(settings, commands)
+    return _serve(settings, open_stores, options.workers)
+
+
 def _serve(settings: Settings, open_stores: OpenStores, workers: int) -> int:
     """Serve until told to stop, in this process or in several that this one starts."""
     if workers == 1:
@@ -163,11 +177,13 @@ def _serve_here(settings: Settings, open_stores: OpenStores, place: "Place | Non
         _complain(f"main_{settings.mode}.py cannot start: {error.problem}.\n  what to do: {error.advice}")
         observer.close()
         return EXIT_WRONG
-    app = Application(settings, stores, clock, observer)
+    tracer, stop_traces = traces.start(settings.tracing, clock, observer)
+    app = Application(settings, stores, clock, observer, tracer)
     try:
         return serve(app, settings.server, app, announced, before=before, place=place)
     finally:
         stores.release()
+        stop_traces()
         observer.close()
 
 

@@ -13,7 +13,7 @@ from chatcore.cli.options import NAMES
 from chatcore.cli.probe import Finding, ask
 from chatcore.clock import SystemClock
 from chatcore.ports import StoreFaultError
-from chatcore.settings import BotSettings, PostgresSettings, ServerSettings, Settings, SqliteSettings
+from chatcore.settings import BotSettings, PostgresSettings, ServerSettings, Settings, SqliteSettings, TracingSettings
 
 EXIT_FINE = 0
 EXIT_FAULT = 1
@@ -37,6 +37,8 @@ def check(settings: Settings, commands: FileCommands | DatabaseCommands | None =
     else:
         seconds = min(settings.upstream.connect_timeout_seconds, MAX_SECONDS)
         findings += ask_all(settings.upstream.bots, seconds, SystemClock().now)
+    if settings.tracing is not None:
+        findings.append(collector(settings.tracing))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     findings.append(descriptors(settings.server, None if hard == resource.RLIM_INFINITY else hard))
     write(findings)
@@ -80,6 +82,17 @@ def ask_all(bots: Mapping[str, BotSettings], seconds: float, now: Callable[[], f
             findings.append(Finding("FAULT", "n8n", "some webhook does not answer in time. Is the network slow?"))
             break
     return sorted(findings, key=lambda finding: finding.subject)
+
+
+def collector(settings: TracingSettings) -> Finding:
+    """Send the collector no span at all: whether it would take some."""
+    from chatcore.span_export import send  # noqa: PLC0415 - brings packages that are needed for traces alone
+
+    problem, _ = send(settings, b"", MAX_SECONDS)
+    if not problem:
+        return Finding("ok", "traces", f"{settings.url} takes them.")
+    advice = "Is a collector there, for OTLP over HTTP (mostly port 4318), and are the headers right?"
+    return Finding("FAULT", "traces", f"{settings.url} does not take them: {problem}. {advice}")
 
 
 def descriptors(server: ServerSettings, hard_limit: int | None) -> Finding:

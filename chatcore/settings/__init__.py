@@ -17,6 +17,7 @@ from chatcore.settings.values import (
     Settings,
     SqliteSettings,
     TokenSettings,
+    TracingSettings,
     UploadSettings,
     UpstreamSettings,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "SettingsError",
     "SqliteSettings",
     "TokenSettings",
+    "TracingSettings",
     "UploadSettings",
     "UpstreamSettings",
     "load",

@@ -119,6 +119,13 @@ def _parse_public(text: str) -> str:
     return url.rstrip("/")
 
 
+def _parse_collector(text: str) -> str:
+    url = _parse_public(text)
+    if url.endswith("/v1/traces"):
+        raise BadValueError("ends with /v1/traces, which is added to it", better=url.removesuffix("/v1/traces"))
+    return url
+
+
 WEBHOOK = Form(
     _parse_webhook,
     "http://host/path or https://host/path; https://user:password@host/path for Basic auth",
@@ -136,6 +143,7 @@ VERIFY_URL = Form(
 PUBLIC_URL = Form(
     _parse_public, "http(s)://host[:port], perhaps with a path", "https://chat.example.com", "url", file=True
 )
+COLLECTOR = Form(_parse_collector, "http(s)://host[:port], perhaps with a path", "http://localhost:4318", "url")
 
 
 def _parse_bind_host(text: str) -> str:

@@ -35,7 +35,7 @@ _TAKEN_HEADERS = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
         *("transfer-encoding", "upgrade", "host", "expect", "content-length", "content-encoding"),
-        *("accept", "accept-encoding", "content-type", "x-session-token"),
+        *("accept", "accept-encoding", "content-type", "x-session-token", "traceparent", "tracestate"),
     }
 )
 

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from chatcore.settings import bots, keys, postgres, sqlite
+from chatcore.settings import bots, keys, postgres, sqlite, tracing
 from chatcore.settings.addresses import BIND_HOST, PUBLIC_URL, VERIFY_URL
 from chatcore.settings.faults import SettingsError
 from chatcore.settings.forms import MEDIA_TYPES, NETWORKS, Form, choice, number, switch, whole
@@ -147,6 +147,7 @@ def _read(reader: Reader, mode: Mode, random_bytes: RandomBytes, *, demo: bool) 
         operations=operations,
         sqlite=file and sqlite.settle(file, kept or {}, tokens, reader.given),
         postgres=databases and postgres.settle(databases, tokens.jwt_secrets, tokens.session_max_days),
+        tracing=tracing.read(reader),
     )
 
 

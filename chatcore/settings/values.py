@@ -221,6 +221,18 @@ class PostgresSettings(Discreet, frozen=True, kw_only=True):
     erased_days: float = 91.0
 
 
+class TracingSettings(Discreet, frozen=True, kw_only=True):
+    """What `tracing` and `span_export` need: where spans go, with which headers, and how many traces of all."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"headers"})
+
+    url: str
+    headers: Mapping[str, str] = {}
+    service_name: str = "chatcore"
+    sampler: Literal["traceidratio", "parentbased_traceidratio"] = "traceidratio"
+    ratio: float = 1.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a main was told, checked."""
 
@@ -239,6 +251,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     operations: OperationsSettings
     sqlite: SqliteSettings | None = None
     postgres: PostgresSettings | None = None
+    tracing: TracingSettings | None = None
     warnings: tuple[str, ...] = ()
 
     @property

@@ -24,9 +24,11 @@ from chatcore.observe import AnswerOdd, CircuitChanged, Decided, Observer
 from chatcore.ports import Clock
 from chatcore.settings import BotSettings, ChallengeSettings, UpstreamSettings
 from chatcore.tokens import N8N_SECONDS, Tokens
+from chatcore.tracing import Tracer
 from chatcore.upstream.challenge import passes
 from chatcore.upstream.exchange import Exchange, Sink
 from chatcore.upstream.previous import Previous
+from chatcore.upstream.traced import TracedTransport
 from chatcore.upstream.transport import (
     Answer,
     CutError,
@@ -57,7 +59,13 @@ class N8nUpstream:
     """All bots' webhooks behind one pool of connections."""
 
     def __init__(
-        self, settings: UpstreamSettings, memory_bytes: int, tokens: Tokens, clock: Clock, observer: Observer
+        self,
+        settings: UpstreamSettings,
+        memory_bytes: int,
+        tokens: Tokens,
+        clock: Clock,
+        observer: Observer,
+        tracer: Tracer | None = None,
     ) -> None:
         """`memory_bytes` bounds what all exchanges hold undecoded; beyond it the largest ends with `overloaded`."""
         self._settings = settings
@@ -65,6 +73,7 @@ class N8nUpstream:
         self._tokens = tokens
         self._clock = clock
         self._observer = observer
+        self._tracer = tracer
         self._bots = {name: _Bot(bot) for name, bot in settings.bots.items()}
         self._previous = Previous(tokens, clock, observer)
         self._active: set[Exchange] = set()
@@ -146,7 +155,9 @@ class N8nUpstream:
         pooled = await asyncio.to_thread(importlib.import_module, "chatcore.upstream.pooled")
         limits = self._settings
         opened: Transport = pooled.open_transport(limits.max_replies_in_flight, limits.connect_timeout_seconds)
-        return opened
+        if self._tracer is None:
+            return opened
+        return TracedTransport(opened, self._tracer, {bot.webhook.url for bot in self._bots.values()})
 
     async def _open(self) -> Transport:
         if self._transport is None:

@@ -23,11 +23,11 @@ from tests.support.server import JWT_SECRET, N8N_SECRET, ChatServer
 IDENTITY = "a-site-vouches-for-its-users-with-this"
 NAME, MAIL = "Ada Lovelace", "ada.lovelace@mail.test"
 SAID, ANSWERED, COMMENT = (
-    "Where is parcel 1815 of Analytical Street?",
+    "Where is parcel 18-15 of Analytical Street?",
     "In Piccadilly, of all places.",
     "Too slow by far.",
 )
-OF_ADA = ("1815", "Piccadilly", "by far", NAME, MAIL, "lovelace")
+OF_ADA = ("parcel 18-15", "Piccadilly", "by far", NAME, MAIL, "lovelace")
 OTHERS = "Somebody else says this."
 
 
@@ -139,7 +139,7 @@ async def test_what_is_kept_of_a_person_is_given_and_then_erased_everywhere(
                 assert (await asking.http.get("/api/v1/session", headers=bearer)).status_code == status
         left = place.run("python main_postgres.py export")
         assert OTHERS in left
-        assert "1815" not in left
+        assert "parcel 18-15" not in left
         audited = database.sql("SELECT action, session_id, detail FROM chatcore.audit_log ORDER BY number")
         assert audited[0] == ("exported", None, {"user": True, "sessions": 2})
         assert {session for action, session, _ in audited if action == "session_erased"} == {
@@ -162,8 +162,8 @@ async def test_what_waited_in_a_journal_is_not_left_there(
             await client.session()
             assert (await client.chat(SAID)).status_code == 200
         kept = Kept(server, database, redis_server.url, tmp_path)
-        assert "1815" in kept.journal()
+        assert "parcel 18-15" in kept.journal()
         postgres.start()
         await until(lambda: is_well(server))
-        assert kept.found("1815")["database"] == ["1815"]
-        assert "1815" not in kept.journal()
+        assert kept.found("parcel 18-15")["database"] == ["parcel 18-15"]
+        assert "parcel 18-15" not in kept.journal()

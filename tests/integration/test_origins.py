@@ -224,7 +224,7 @@ def test_preflights(server: ChatServer, path: str, asked: str | None) -> None:
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == SITE
     assert set(answer.headers["access-control-allow-methods"].split(", ")) == {"GET", "POST", "DELETE"}
-    allowed = "Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session"
+    allowed = "Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session, traceparent, tracestate"
     assert answer.headers["access-control-allow-headers"] == allowed
     assert 600 <= int(answer.headers["access-control-max-age"]) <= 7200
     assert answer.headers["vary"] == "Origin"

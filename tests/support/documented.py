@@ -3,12 +3,14 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +105,9 @@ class Place:
             shutil.copy(source, folder)
         for name in ("chatcore", "deploy"):
             shutil.copytree(sources.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        _copy_bytecode(folder)
         if installed:
-            (folder / ".venv").symlink_to(sys.prefix)
+            _make_environment(folder / ".venv")
         outside = {name: value for name, value in os.environ.items() if OUTSIDE.match(name)}
         path = f"{sys.prefix}/bin:{os.environ['PATH']}" if installed else os.environ["PATH"]
         self.environment = {**outside, "PATH": path, "HOME": str(folder), "API_HOST": "127.0.0.1"}
@@ -154,6 +157,28 @@ class Place:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _copy_bytecode(folder: Path) -> None:
+    """Spare a copy's first start compiling what is compiled already."""
+    for source in (sources.ROOT / "chatcore").rglob("*.py"):
+        compiled = Path(cache_from_source(str(source)))
+        if compiled.is_file():
+            target = Path(cache_from_source(str(folder / source.relative_to(sources.ROOT))))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(compiled, target)
+
+
+def _make_environment(environment: Path) -> None:
+    """Lead to the environment of the tests, whose packages are compiled: for a link, Python would do so anew."""
+    (environment / "bin").mkdir(parents=True)
+    for program in Path(sys.prefix, "bin").iterdir():
+        if not program.name.startswith("python"):
+            (environment / "bin" / program.name).symlink_to(program)
+    for name in ("python", "python3"):
+        program = environment / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        program.chmod(0o755)
 
 
 def _with(text: str, instead: Mapping[str, str] | None) -> str:

@@ -156,7 +156,7 @@ def test_a_preflight_is_answered_in_full() -> None:
         (b"access-control-max-age", b"7200"),
         (
             b"access-control-allow-headers",
-            b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session",
+            b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session, traceparent, tracestate",
         ),
     ]
 
@@ -174,9 +174,9 @@ def test_a_refused_preflight_allows_nothing() -> None:
         (b" x-a , x-a,, x-b ", b"x-a, x-b"),
         (b"x-good, x bad, x\r\nset-cookie: a, x:y", b"x-good"),
         (b",".join(b"x-%d" % n for n in range(40)), b", ".join(b"x-%d" % n for n in range(20))),
-        (b"", b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session"),
-        (None, b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session"),
-        (b"\xff", b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session"),
+        (b"", b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session, traceparent, tracestate"),
+        (None, b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session, traceparent, tracestate"),
+        (b"\xff", b"Authorization, Content-Type, Last-Event-ID, X-Request-ID, X-Chat-Session, traceparent, tracestate"),
     ],
 )
 def test_a_drop_in_preflight_allows_what_was_asked_for(asked: bytes | None, allowed: bytes) -> None:
