@@ -21,7 +21,7 @@ import pytest
 
 from chatcore.stores.postgres.import_sqlite import KNOWN_VERSION
 from chatcore.stores.sqlite import file as sqlite_file
-from tests.conftest import LONG, StartPostgres
+from tests.conftest import LONG
 from tests.support import warm
 from tests.support.client import ChatClient
 from tests.support.databases import Database, PgBouncer, RedisDatabase
@@ -477,43 +477,6 @@ def test_files_that_cannot_be_taken_over_are_refused_and_change_nothing(
 
 def test_the_version_that_is_read_is_the_one_that_sqlite_mode_writes() -> None:
     assert len(sqlite_file.migrations()) == KNOWN_VERSION
-
-
-def test_the_roles_of_the_guide_suffice_and_its_backup_restores_all(
-    start_postgres: StartPostgres, redis_server: RedisDatabase, tmp_path: Path
-) -> None:
-    guide = (ROOT / "docs" / "postgres.md").read_text("utf-8")
-    (setup,) = re.findall(r"(?ms)^```sql\n(.*?)^```$", guide)
-    dump, restore = re.findall(r"(?m)^pg_dump .*$|^pg_restore .*$", guide)
-    folder = str(next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/bin")))
-    operators = []
-    for _ in range(2):
-        server = start_postgres()
-        for statement in setup.split(";\n"):
-            if statement.strip():
-                server.sql(statement)
-        one = Database(server, "chatcore")
-        for name, role, number in (("url", "app", 2), ("admin_url", "owner", 1)):
-            address = f"postgresql://chatcore_{role}:change-me-{number}@127.0.0.1:{server.port}/chatcore"
-            setattr(one, name, address)
-        operators.append(Operator(one, redis_server.url, tmp_path))
-    first, second = operators
-    first.succeeds("migrate")
-    write(first.database, turns(SESSION, 2))
-    exported = first.succeeds("export")
-    for command, operator in ((dump, first), (restore, second)):
-        subprocess.run(
-            ["bash", "-ec", command],
-            env={**operator.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-            cwd=tmp_path,
-            timeout=60,
-            check=True,
-        )
-    second.succeeds("migrate")
-    assert "All entries up to number 1" in second.succeeds("verify-audit")
-    assert second.succeeds("export") == exported
-    done = second.run("check", "--demo")
-    assert ("ok", "this role may add to the audit log and read it, and nothing else.") in findings(done)["DATABASE_URL"]
 
 
 def test_commands_work_behind_a_pooler_of_transactions(operator: Operator) -> None:

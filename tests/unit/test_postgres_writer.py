@@ -144,7 +144,7 @@ OUTAGES = {
     "read-only": (read_only, writable, "read-only"),
     "no connections": (no_connections, connections, "no connection left|shutting down"),
     "disk full": (fill_disk, make_room, "no room left"),
-    "schema gone": (hide_schema, show_schema, "cannot write as this version"),
+    "schema gone": (hide_schema, show_schema, "lacks tables or functions of this version"),
     "no rights": (take_rights, give_rights, "not allowed"),
 }
 
