@@ -151,7 +151,9 @@ async def test_where_the_visitor_blocks_all_site_data_the_chat_works_and_says_th
     (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
     async with async_playwright() as playwright:
         context = await playwright.chromium.launch_persistent_context(
-            tmp_path, executable_path=chromium_path(), args=FLAGS
+            tmp_path,
+            executable_path=chromium_path(whole=True),
+            args=FLAGS,  # only it obeys preferences
         )
         visitor = await visit(context, site.url)
         denied = "navigator.locks.request('x', () => 0).then(() => [], (error) => [error.name])"

@@ -15,6 +15,7 @@ import pytest
 from tests.support import documented
 from tests.support.answers import answer_stream, hold, stall
 from tests.support.background import Gate
+from tests.support.client import ChatClient
 from tests.support.crowd import Crowd, at_all_paces, check_kept
 from tests.support.databases import RedisServer, shared_postgres
 from tests.support.n8n import ScriptedN8n, echo
@@ -157,6 +158,10 @@ async def test_what_a_visitor_sees_whose_instance_is_killed(site: Site) -> None:
         async with visitor.stream("A story", message_id=message_id) as stream:
             await stream.next("delta")
             owner = site.owner()
+            async with ChatClient(next(one.url for one in site.servers if one is not owner)) as elsewhere:
+                elsewhere.token = visitor.token
+                async with elsewhere.follow(message_id) as there:
+                    await there.next("delta")  # others have the text some 50 ms after its reader
             owner.kill()
             with pytest.raises(httpx.RemoteProtocolError):
                 await stream.next("done")

@@ -1,7 +1,7 @@
 """Gives kept conversations as documents that browsers import, piece by piece: no session has to fit into memory.
 
-A document is what `importData` (chatcore/browser/history-document.js) reads as `chatcore-session`. How turns ended and were
-rated has no room in its messages and stands in its member `session`.
+A document is what `importData` (chatcore/browser/history-document.js) reads as `chatcore-session`. How turns ended and
+were rated has no room in its messages and stands in its member `session`.
 """
 
 import contextlib
