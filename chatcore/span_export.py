@@ -4,8 +4,8 @@ A thread of its own sends them, so that a collector which is slow, silent or gon
 bounded queue, and those that find it full, or cannot be delivered, are dropped and counted.
 
 OpenTelemetry's SDK (1.45) is not used: it brings fifteen more packages, its stop waits for a silent collector (9.7 s
-were seen), it tells by private means alone how many spans it drops, and takes headers and proxies from the environment that
-settings did not name.
+were seen), it tells by private means alone how many spans it drops, and takes headers and proxies from the
+environment that settings did not name.
 """
 
 import contextlib
