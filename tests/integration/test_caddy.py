@@ -8,52 +8,36 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.conftest import StartServer
+from tests.support import instances
 from tests.support.answers import Answer, answer_json, answer_stream, drop_before_head, stall
 from tests.support.background import Gate
 from tests.support.caddy import Caddy
 from tests.support.n8n import Request, ScriptedN8n, Taking, echo
 from tests.support.nginx import Visitor
 from tests.support.postgres_mode import metric, until
-from tests.support.server import ChatServer
 from tests.support.uploads import FORM, PNG, file, form, message
 
 MIB = 1 << 20
 LEAST = "lb_policy least_conn"
 
 
-class Site:
-    """Three instances of stateless mode behind Caddy."""
-
-    def __init__(self, n8n: ScriptedN8n, servers: list[ChatServer], caddy: Caddy) -> None:
-        self.n8n = n8n
-        self.servers = servers
-        self.caddy = caddy
-
-    def readers(self) -> float:
-        """How many clients wait for replies, in all instances."""
-        return sum(metric(server, "chatcore_readers") for server in self.servers)
+Site = instances.Site[Caddy]
 
 
 @pytest.fixture(name="site", scope="module")
 def _site() -> Iterator[Site]:
-    with ScriptedN8n() as n8n:
-        settings = {"N8N_WEBHOOK_URL": n8n.url, "UPLOAD_MAX_BYTES": str(32 * MIB)}
-        servers = [ChatServer(settings, wait=False) for _ in range(3)]
-        for server in servers:
-            server.wait_until_serving()
-        with Caddy([server.port for server in servers]) as caddy:
-            caddy.start()
-            yield Site(n8n, servers, caddy)
-        for server in servers:
-            assert not server.crashes
-            server.kill()
-    assert not n8n.faults
+    with (
+        instances.three_instances(UPLOAD_MAX_BYTES=str(32 * MIB)) as (n8n, servers),
+        Caddy([server.port for server in servers]) as caddy,
+    ):
+        caddy.start()
+        yield Site(n8n, servers, caddy)
 
 
 @pytest.fixture(name="visitor")
 async def _visitor(site: Site) -> AsyncIterator[Visitor]:
     site.n8n.answer(echo)
-    async with Visitor(site.caddy.url) as visitor:
+    async with Visitor(site.proxy.url) as visitor:
         assert (await visitor.session()).status_code == 201
         yield visitor
 
@@ -76,7 +60,7 @@ async def test_calls_about_a_reply_reach_the_instance_that_has_it(site: Site) ->
     asked = len(site.n8n.requests)
 
     async def converse() -> None:
-        async with Visitor(site.caddy.url) as visitor:
+        async with Visitor(site.proxy.url) as visitor:
             await visitor.session()
             message_id = str(uuid.uuid4())
             async with visitor.stream("A story", message_id=message_id) as stream:
@@ -131,7 +115,7 @@ async def test_files_pass_through_while_they_come(site: Site, visitor: Visitor) 
 
 
 async def test_what_is_not_for_the_public(site: Site) -> None:
-    async with Visitor(site.caddy.url) as here, Visitor(site.caddy.url, address="127.0.0.5") as there:
+    async with Visitor(site.proxy.url) as here, Visitor(site.proxy.url, address="127.0.0.5") as there:
         for path in ("/metrics", "/%6detrics"):
             assert (await here.http.get(path)).status_code == 404
         for path in ("/admin", "/%61dmin", "/api/v1/admin/audit", "/api/v1/admin%2Faudit"):

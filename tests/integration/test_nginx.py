@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import StartServer
+from tests.support import instances
 from tests.support.answers import Wait, answer_bytes, answer_json, answer_stream, line, stall
 from tests.support.background import Gate
 from tests.support.certificates import certificates
@@ -26,41 +27,27 @@ SILENT = "Be silent for longer than nginx waits"
 SILENCE_SECONDS = 18.0
 
 
-class Site:
-    """Three instances behind nginx, whose read timeout is a little longer than chatcore is ever silent."""
+READ_TIMEOUT = {"proxy_read_timeout 60s;": "proxy_read_timeout 17s;"}
+"""A little longer than chatcore is ever silent."""
 
-    def __init__(self, n8n: ScriptedN8n, servers: list[ChatServer], nginx: Nginx) -> None:
-        self.n8n = n8n
-        self.servers = servers
-        self.nginx = nginx
-
-    def readers(self) -> float:
-        """How many clients wait for replies, in all instances."""
-        return sum(metric(server, "chatcore_readers") for server in self.servers)
+Site = instances.Site[Nginx]
 
 
 @pytest.fixture(name="site", scope="module")
 def _site() -> Iterator[Site]:
     settings = {"UPLOAD_MAX_BYTES": str(32 * MIB), "PUBLIC_URL": "https://chat.example.com"}
-    with ScriptedN8n() as n8n:
-        servers = [ChatServer({"N8N_WEBHOOK_URL": n8n.url, **settings}, wait=False) for _ in range(3)]
-        for server in servers:
-            server.wait_until_serving()
-        with Nginx(
-            [server.port for server in servers], {"proxy_read_timeout 60s;": "proxy_read_timeout 17s;"}
-        ) as nginx:
-            nginx.start()
-            yield Site(n8n, servers, nginx)
-            assert not [told for told in nginx.log.splitlines() if "upstream" in told or "temporary file" in told]
-        for server in servers:
-            assert not server.crashes
-            server.kill()
-    assert not n8n.faults
+    with (
+        instances.three_instances(**settings) as (n8n, servers),
+        Nginx([server.port for server in servers], READ_TIMEOUT) as nginx,
+    ):
+        nginx.start()
+        yield Site(n8n, servers, nginx)
+        assert not [told for told in nginx.log.splitlines() if "upstream" in told or "temporary file" in told]
 
 
 @pytest.fixture(name="visitor")
 async def _visitor(site: Site) -> AsyncIterator[Visitor]:
-    async with Visitor(site.nginx.url) as visitor:
+    async with Visitor(site.proxy.url) as visitor:
         assert (await visitor.session()).status_code == 201
         yield visitor
 
@@ -75,7 +62,7 @@ class InBackground:
         self._thread.start()
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._site.nginx.url, verify=trust(), trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=self._site.proxy.url, verify=trust(), trust_env=False, timeout=30) as client:
             session = client.post("/api/v1/session").json()
             headers = {"Authorization": f"Bearer {session['token']}", "Accept": "text/event-stream"}
             self.said = client.post("/api/v1/chat", json={"message": SILENT}, headers=headers).content
@@ -117,7 +104,7 @@ async def test_calls_about_a_reply_reach_the_instance_that_has_it(site: Site) ->
     asked = len(site.n8n.requests)
 
     async def converse(number: int) -> None:
-        async with Visitor(site.nginx.url, address=f"127.0.0.{number + 10}") as visitor:
+        async with Visitor(site.proxy.url, address=f"127.0.0.{number + 10}") as visitor:
             await visitor.session()
             site.n8n.answer(stall("Once upon"))
             message_id = str(uuid.uuid4())
@@ -146,7 +133,7 @@ async def test_a_reply_is_found_in_an_instance_that_the_session_does_not_lead_to
         async with Visitor(server.url) as visitor:
             await visitor.session()
             message_id = (await visitor.chat("Remember this")).json()["message_id"]
-            async with Visitor(site.nginx.url) as later:
+            async with Visitor(site.proxy.url) as later:
                 later.token, later.session_id = visitor.token, visitor.session_id
                 assert (await later.document(message_id)).json()["content"] == "Echo: Remember this"
                 gone = await later.document(str(uuid.uuid4()))
@@ -179,7 +166,7 @@ async def test_files_pass_through_and_never_lie_on_nginx_s_disk(site: Site, visi
     async def body() -> AsyncIterator[bytes]:
         yield whole[:half]
         await begun.wait()  # n8n has some of the first half, and the second one is still here
-        assert site.nginx.spooled == []
+        assert site.proxy.spooled == []
         yield whole[half:]
 
     site.n8n.taking = Taking(each=take)
@@ -190,7 +177,7 @@ async def test_files_pass_through_and_never_lie_on_nginx_s_disk(site: Site, visi
         site.n8n.taking = None
     assert answer.json()["content"] == "A picture"
     assert PNG + data in b"".join(taken)
-    assert site.nginx.spooled == []
+    assert site.proxy.spooled == []
 
 
 async def test_what_is_too_large_is_refused_in_chatcore_s_words(visitor: Visitor) -> None:
@@ -214,7 +201,7 @@ async def _upload(visitor: Visitor, body: AsyncIterator[bytes], more: Mapping[st
 def test_http_2_and_tls(site: Site, tmp_path: Path) -> None:
     curl = ("curl", "--silent", "--cacert", str(certificates().authority), "--output", "/dev/null")
     told = ("--write-out", "%{http_version} %{http_code} %{redirect_url}")
-    health = f"{site.nginx.url}/health"
+    health = f"{site.proxy.url}/health"
 
     def asked(*more: str) -> str:
         return subprocess.run([*curl, *told, *more], capture_output=True, text=True, check=False, timeout=20).stdout
@@ -222,25 +209,25 @@ def test_http_2_and_tls(site: Site, tmp_path: Path) -> None:
     assert asked("--http2", health) == "2 200 "
     assert asked("--http1.1", health) == "1.1 200 "
     assert asked("--tls-max", "1.2", health) == "2 200 "
-    redirect = f"http://127.0.0.1:{site.nginx.plain_port}/widget/x?y"
+    redirect = f"http://127.0.0.1:{site.proxy.plain_port}/widget/x?y"
     assert asked("-X", "POST", redirect) == "1.1 308 https://127.0.0.1/widget/x?y"
     session = httpx.post(
-        f"{site.nginx.url}/api/v1/session", verify=trust(), trust_env=False, headers={"User-Agent": "curl"}
+        f"{site.proxy.url}/api/v1/session", verify=trust(), trust_env=False, headers={"User-Agent": "curl"}
     )
     (tmp_path / "a.png").write_bytes(PNG + bytes(8 * MIB))
     head = ("-A", "curl", "-H", f"Authorization: Bearer {session.json()['token']}")
     files = ("-F", 'request={"message": "What is this?"}', "-F", f"files=@{tmp_path}/a.png")
     site.n8n.next(answer_json({"output": "A picture"}))
-    assert asked("--http2", *head, *files, f"{site.nginx.url}/api/v1/chat") == "2 200 "
+    assert asked("--http2", *head, *files, f"{site.proxy.url}/api/v1/chat") == "2 200 "
     assert site.n8n.requests[-1].body.count(PNG + bytes(8 * MIB)) == 1
 
 
 async def test_the_access_log_has_the_request_s_id_and_nobody_s_address(site: Site) -> None:
-    async with Visitor(site.nginx.url, address="127.0.0.77") as visitor:
+    async with Visitor(site.proxy.url, address="127.0.0.77") as visitor:
         answer = await visitor.session(headers={"X-Request-ID": "from-the-page", "X-Forwarded-For": "203.0.113.9"})
     assert answer.headers["x-request-id"] == "from-the-page"
-    await until(lambda: "from-the-page" in site.nginx.access_log.read_text())
-    [told] = [line for line in site.nginx.access_log.read_text().splitlines() if "from-the-page" in line]
+    await until(lambda: "from-the-page" in site.proxy.access_log.read_text())
+    [told] = [line for line in site.proxy.access_log.read_text().splitlines() if "from-the-page" in line]
     assert '201 "POST /api/v1/session HTTP/1.1"' in told
     assert "127.0.0.77" not in told
     assert "203.0.113.9" not in told
@@ -262,7 +249,7 @@ def _status(site: Site, path: str, address: str = "127.0.0.1") -> int:
     asked = ("curl", "--silent", "--path-as-is", "--interface", address, "--cacert", str(certificates().authority))
     told = ("--output", "/dev/null", "--write-out", "%{http_code}")
     done = subprocess.run(
-        [*asked, *told, site.nginx.url + path], capture_output=True, text=True, check=True, timeout=20
+        [*asked, *told, site.proxy.url + path], capture_output=True, text=True, check=True, timeout=20
     )
     return int(done.stdout)
 
