@@ -25,6 +25,7 @@ hypothesis.settings.register_profile("long", max_examples=5000, deadline=None, d
 hypothesis.settings.load_profile("long" if LONG else "fast")
 
 SLOW_FILES = (
+    "test_openapi_schemathesis.py",
     "test_moving.py",
     "test_moving_back.py",
     "test_nginx_postgres.py",
