@@ -46,6 +46,7 @@ async def test_the_page_is_told_what_happens(visitor: Visitor, n8n: ScriptedN8n)
     await visitor.chats("one", "Yes")
     await visitor.say("two")
     await expect(visitor.failure).to_contain_text("The assistant could not answer.")
+    await visitor.page.wait_for_function("told.length === 4")  # what is shown may be so a moment before it is told
     await visitor.page.keyboard.press("Escape")
     await visitor.page.evaluate("document.querySelector('chat-widget').open()")
     assert await visitor.page.evaluate("told") == [
