@@ -12,7 +12,7 @@ from tests.support import instances
 from tests.support.answers import Answer, answer_json, answer_stream, drop_before_head, stall
 from tests.support.background import Gate
 from tests.support.caddy import Caddy
-from tests.support.n8n import Request, ScriptedN8n, Taking, echo
+from tests.support.n8n import Request, ScriptedN8n, echo
 from tests.support.nginx import Visitor
 from tests.support.postgres_mode import metric, until
 from tests.support.uploads import FORM, PNG, file, form, message
@@ -88,28 +88,12 @@ async def test_a_client_that_leaves_is_seen_to_leave(site: Site, visitor: Visito
 
 
 async def test_files_pass_through_while_they_come(site: Site, visitor: Visitor) -> None:
-    loop = asyncio.get_running_loop()
-    begun, taken = asyncio.Event(), list[bytes]()
-
-    def take(piece: bytes) -> None:
-        taken.append(piece)
-        loop.call_soon_threadsafe(begun.set)
-
     data = bytes(range(256)) * (31 * MIB // 256)
     whole = form(message("What is this?"), file(PNG + data, "a.png", "image/png"))
-
-    async def body() -> AsyncIterator[bytes]:
-        yield whole[: len(whole) // 2]
-        await begun.wait()
-        yield whole[len(whole) // 2 :]
-
-    site.n8n.taking = Taking(each=take)
     site.n8n.next(answer_json({"output": "A picture"}))
     headers = {"Authorization": f"Bearer {visitor.token}", "Content-Type": FORM}
-    try:
-        answer = await visitor.http.post("/api/v1/chat", content=body(), headers=headers)
-    finally:
-        site.n8n.taking = None
+    with instances.in_two_halves(site.n8n, whole, lambda: None) as (body, taken):
+        answer = await visitor.http.post("/api/v1/chat", content=body, headers=headers)
     assert answer.json()["content"] == "A picture"
     assert PNG + data in b"".join(taken)
 

@@ -15,7 +15,7 @@ from tests.support import instances
 from tests.support.answers import Wait, answer_bytes, answer_json, answer_stream, line, stall
 from tests.support.background import Gate
 from tests.support.certificates import certificates
-from tests.support.n8n import ScriptedN8n, Taking
+from tests.support.n8n import ScriptedN8n
 from tests.support.nginx import Nginx, Visitor, trust
 from tests.support.postgres_mode import metric, until
 from tests.support.rawhttp import RawClient, request
@@ -152,32 +152,17 @@ async def test_a_client_that_leaves_is_seen_to_leave(site: Site, visitor: Visito
 
 
 async def test_files_pass_through_and_never_lie_on_nginx_s_disk(site: Site, visitor: Visitor) -> None:
-    loop = asyncio.get_running_loop()
-    begun, taken = asyncio.Event(), list[bytes]()
-
-    def take(piece: bytes) -> None:
-        taken.append(piece)
-        loop.call_soon_threadsafe(begun.set)
+    def nothing_is_spooled() -> None:
+        assert site.proxy.spooled == []
 
     data = bytes(range(256)) * (31 * MIB // 256)
     whole = form(message("What is this?"), file(PNG + data, "a.png", "image/png"))
-    half = len(whole) // 2
-
-    async def body() -> AsyncIterator[bytes]:
-        yield whole[:half]
-        await begun.wait()  # n8n has some of the first half, and the second one is still here
-        assert site.proxy.spooled == []
-        yield whole[half:]
-
-    site.n8n.taking = Taking(each=take)
     site.n8n.next(answer_json({"output": "A picture"}))
-    try:
-        answer = await _upload(visitor, body(), {"Content-Length": str(len(whole))})
-    finally:
-        site.n8n.taking = None
+    with instances.in_two_halves(site.n8n, whole, nothing_is_spooled) as (body, taken):
+        answer = await _upload(visitor, body, {"Content-Length": str(len(whole))})
     assert answer.json()["content"] == "A picture"
     assert PNG + data in b"".join(taken)
-    assert site.proxy.spooled == []
+    nothing_is_spooled()
 
 
 async def test_what_is_too_large_is_refused_in_chatcore_s_words(visitor: Visitor) -> None:

@@ -80,20 +80,20 @@ class Collector:
 
     def wait(self, name: str, count: int = 1, trace: str | None = None, seconds: float = 15.0) -> list[Seen]:
         """Wait until so many spans of that name came. Raises `AssertionError`."""
-        until = time.monotonic() + seconds
-        while len(found := self.named(name, trace)) < count:
-            assert time.monotonic() < until, f"{count} spans {name!r} wanted, came: {[one.name for one in self.spans]}"
-            time.sleep(0.01)
-        return found
+        return self._wait(lambda: self.named(name, trace), count, seconds)
 
     def trace(self, trace: str, count: int) -> list[Seen]:
         """Wait for a trace of so many spans, and give them by their beginning. Raises `AssertionError`."""
-        until = time.monotonic() + 15.0
-        while len(found := [span for span in tuple(self.spans) if span.trace == trace]) < count:
-            assert time.monotonic() < until, f"{count} spans wanted, came: {[one.name for one in found]}"
-            time.sleep(0.01)
+        found = self._wait(lambda: [span for span in tuple(self.spans) if span.trace == trace], count)
         assert len(found) == count, [span.name for span in found]
         return sorted(found, key=lambda span: span.began)
+
+    def _wait(self, find: Callable[[], list[Seen]], count: int, seconds: float = 15.0) -> list[Seen]:
+        until = time.monotonic() + seconds
+        while len(found := find()) < count:
+            assert time.monotonic() < until, f"{count} spans wanted, came: {[one.name for one in self.spans]}"
+            time.sleep(0.01)
+        return found
 
     def stop(self) -> None:
         """Close it; idempotent."""

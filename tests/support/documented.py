@@ -119,7 +119,7 @@ class Place:
         `instead` has what stands in the place of examples' addresses and the like; each must occur.
         """
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", _with(text, instead)],
+            _shell(text, instead),
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -139,7 +139,7 @@ class Place:
         """
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                ["bash", "-euo", "pipefail", "-c", _with(text, instead)],
+                _shell(text, instead),
                 cwd=self.folder,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -181,8 +181,8 @@ def _make_environment(environment: Path) -> None:
         program.chmod(0o755)
 
 
-def _with(text: str, instead: Mapping[str, str] | None) -> str:
+def _shell(text: str, instead: Mapping[str, str] | None) -> list[str]:
     for written, put in (instead or {}).items():
         assert written in text, f"{written!r} does not occur in\n{text}"
         text = text.replace(written, put)
-    return text
+    return ["bash", "-euo", "pipefail", "-c", text]

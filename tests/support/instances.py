@@ -1,11 +1,12 @@
 """Three instances of stateless mode and one n8n behind them, for tests of what stands before several instances."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tests.support.n8n import ScriptedN8n
+from tests.support.n8n import ScriptedN8n, Taking
 from tests.support.postgres_mode import metric
 from tests.support.server import ChatServer
 
@@ -37,3 +38,29 @@ def three_instances(**settings: str) -> Iterator[tuple[ScriptedN8n, list[ChatSer
             assert not server.crashes
             server.kill()
     assert not n8n.faults
+
+
+@contextlib.contextmanager
+def in_two_halves(
+    n8n: ScriptedN8n, whole: bytes, midway: Callable[[], None]
+) -> Iterator[tuple[AsyncIterator[bytes], list[bytes]]]:
+    """Give a body whose second half waits until n8n has some of the first, and what n8n took; `midway` runs between."""
+    loop = asyncio.get_running_loop()
+    begun, taken = asyncio.Event(), list[bytes]()
+
+    def take(piece: bytes) -> None:
+        taken.append(piece)
+        loop.call_soon_threadsafe(begun.set)
+
+    async def body() -> AsyncIterator[bytes]:
+        half = len(whole) // 2
+        yield whole[:half]
+        await begun.wait()
+        midway()
+        yield whole[half:]
+
+    n8n.taking = Taking(each=take)
+    try:
+        yield body(), taken
+    finally:
+        n8n.taking = None
