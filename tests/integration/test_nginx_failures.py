@@ -129,7 +129,8 @@ async def test_an_instance_that_is_marked_ends_its_replies_while_new_messages_go
                 processes.write_for_servers(nginx.file, marked)
                 nginx.reload()
                 async with visitor.again() as later:
-                    await eventually(lambda: "gracefully shutting down" in nginx.log)
+                    # Each of its two old processes says so. Until then it may still take a call.
+                    await eventually(lambda: nginx.log.count("gracefully shutting down") == 2)
                     owner.send_signal(signal.SIGTERM)
                     for _ in range(9):
                         assert (await later.chat("Hi")).json()["content"] == "Echo: Hi"

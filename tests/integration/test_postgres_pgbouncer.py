@@ -60,7 +60,13 @@ async def test_prepared_statements_behind_it_are_a_trouble_that_is_told_and_lose
             crowd = Crowd(random.Random())  # noqa: S311 - which message is sent when
             await crowd.meet(server.url)
             crowd.begin()
-            await until(lambda: "DATABASE_PREPARE" in server.log)
+            async with ChatClient(server.url) as client, asyncio.timeout(30):
+                await client.session()
+                as_visitor = {"Authorization": f"Bearer {client.token}"}
+                # Each of our connections prepares under the same name, and more of them than the pooler has of its own.
+                while "DATABASE_PREPARE" not in server.log:
+                    read = (client.http.get("/api/v1/history", headers=as_visitor) for _ in range(4))
+                    assert {answer.status_code for answer in await asyncio.gather(*read)} <= {200, 503}
             await crowd.end()
             await crowd.leave()
             assert len(crowd.acknowledged) == len(crowd.messages)
