@@ -1,10 +1,9 @@
 """What every test may ask for: a scripted n8n, real servers, clients; how thorough property tests are."""
 
 import contextlib
-import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +75,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):
         place = {name: number for number, name in enumerate(SLOW_FILES)}
         items.sort(key=lambda item: place.get(item.path.name, len(place)))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Where processes share the tests, let one that is marked `alone` run while the others wait."""
-    if not hasattr(item.config, "workerinput"):
-        return (yield)
-    alone = item.get_closest_marker("alone") is not None
-    shared = Path(item.config.option.basetemp).parent
-    with (shared / "next").open("w") as turn, (shared / "running").open("w") as running:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # all come in turn, or one that waits for everybody would wait for ever
-        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(turn, fcntl.LOCK_UN)
-        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Route, expect
 
 from tests.conftest import StartServer
-from tests.support.admin_page import NOW, TOKEN, Api, Operator, problem, report, stored, violations
+from tests.support.admin_page import NOW, TOKEN, Api, Operator, problem, report, stored
+from tests.support.axe import violations
 from tests.support.databases import Database, RedisDatabase
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, BrowserContext, FilePayload, Page, expect
 
-from tests.browser.test_widget_people import violations
 from tests.conftest import StartServer
 from tests.support.answers import answer_stream
+from tests.support.axe import violations
 from tests.support.background import Gate
 from tests.support.n8n import Request, ScriptedN8n
 from tests.support.server import ChatServer

@@ -4,12 +4,13 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 from playwright.async_api import BrowserContext, Route, expect
 
-from tests.conftest import StartServer
+from tests.conftest import LONG, StartServer
 from tests.support import hostile_texts as texts
 from tests.support.answers import Answer, answer_bytes, answer_error, answer_json, answer_stream, line
 from tests.support.background import Gate, eventually
@@ -96,7 +97,11 @@ async def test_what_is_said_is_text_whoever_says_it(
     assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("hostile", [texts.large, texts.repeated])
+@pytest.mark.parametrize(
+    "hostile",
+    [partial(texts.large, 100 if LONG else 40), partial(texts.repeated, 4_000 if LONG else 2_000)],
+    ids=["large", "repeated"],
+)
 @pytest.mark.alone
 async def test_sheer_size_does_not_stop_the_page(
     context: BrowserContext,

@@ -5,15 +5,14 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
-from tests.support import sources
 from tests.support.answers import answer_json, answer_stream
+from tests.support.axe import violations
 from tests.support.background import Gate
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.site import Website
 from tests.support.widget import Visitor, page_with_widget, visit
 
-AXE = (sources.ROOT / "tests" / "javascript" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 FIRST_LOAD_BYTES = 30_000
 MARKDOWN = """## Prices
 Some **bold** words, `code` and a [link](https://example.com/a).
@@ -28,13 +27,6 @@ const answer = 42;
 1. one
 2. two
 > quoted"""
-
-
-async def violations(page: Page) -> list[str]:
-    """Ask axe-core about the page, the widget's shadow included."""
-    await page.evaluate(AXE)
-    found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [f"{one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
 
 
 async def focused(page: Page) -> str:

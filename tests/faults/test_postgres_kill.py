@@ -66,7 +66,7 @@ def place(n8n: ScriptedN8n, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def kills(*, long: bool) -> int:
-    return 300 if long else 20
+    return 300 if long else 8
 
 
 async def test_a_killed_proxy_loses_nothing_it_acknowledged_and_answers_nothing_twice(place: Place, kills: int) -> None:
@@ -138,7 +138,7 @@ async def test_everything_may_be_killed_at_once(place: Place, *, long: bool) -> 
     crowd = Crowd(place.randomness, breaks=True)
     server = await place.start()
     await crowd.meet(server.url)
-    for _ in range(60 if long else 4):
+    for _ in range(60 if long else 3):
         crowd.begin()
         await place.pass_time()
         victims = [place.postgres.kill, place.redis.kill, server.kill]

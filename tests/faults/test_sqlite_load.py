@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MakeClient, StartServer
+from tests.conftest import LONG, MakeClient, StartServer
+from tests.support import warm
 from tests.support.answers import answer_stream
 from tests.support.client import ChatClient
 from tests.support.n8n import ScriptedN8n
@@ -22,7 +23,7 @@ from tests.support.server import ROOT, ChatServer
 
 OPS = "ops-may-look-at-all-the-figures-0001"
 CLIENTS = 16
-SESSIONS = 100_000
+SESSIONS = 100_000 if LONG else 20_000
 DAYS = 40
 
 
@@ -80,15 +81,10 @@ def fill(database: Path) -> None:
 
 async def command(database: Path, *argv: str | Path) -> str:
     """Run a command of the main beside the server; gives what it says."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, ROOT / "main_sqlite.py", *argv, "--env-file", "/dev/null"),
-        env={"SQLITE_DB_PATH": str(database)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, error = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, error
-    return out.decode()
+    settings = {"SQLITE_DB_PATH": str(database)}
+    done = await asyncio.to_thread(warm.run, "main_sqlite.py", [*argv, "--env-file", "/dev/null"], environment=settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 async def look(client: ChatClient, times: int) -> dict[str, int]:

@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeClient, StartServer
+from tests.support import warm
 from tests.support.answers import answer_json
 from tests.support.client import ChatClient
 from tests.support.databases import Database, RedisDatabase
 from tests.support.n8n import ScriptedN8n
 from tests.support.openai_sdk import KEY, KEYS, program
 from tests.support.postgres_mode import AS_OPS, OPS, Mode
-from tests.support.server import ROOT, ChatServer
+from tests.support.server import ChatServer
 
 SHOP, DESK = "https://shop.example", "https://desk.example"
 
@@ -264,10 +263,10 @@ async def test_figures_are_told_by_bot(
         assert f"\nchatcore_{line}\n" in metrics
     server.stop()
     for bot, counts in OF_BOTS.items():
-        argv = [sys.executable, str(ROOT / "main_sqlite.py"), "stats", "--json", *(["--bot", bot] if bot else [])]
-        done = await asyncio.to_thread(
-            subprocess.run, argv, cwd=tmp_path, env={"SQLITE_DB_PATH": path}, capture_output=True, check=True
-        )
+        argv = ["stats", "--json", *(["--bot", bot] if bot else [])]
+        settings = {"SQLITE_DB_PATH": path}
+        done = await asyncio.to_thread(warm.run, "main_sqlite.py", argv, environment=settings, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
         totals = json.loads(done.stdout)["totals"]
         assert (totals["sessions"], totals["messages"], totals["replies"], totals["errors"]) == counts
 

@@ -32,7 +32,7 @@ MAIN = ROOT / "main_postgres.py"
 IMPORT = ROOT / "tests" / "javascript" / "import-export.js"
 KEY = "the-audit-log-of-tests-has-this-key!"
 SESSION, OTHER, THIRD = (f"s_{letter * 22}" for letter in "abc")
-MANY_MESSAGES = 300_000 if LONG else 60_000
+MANY_MESSAGES = 300_000 if LONG else 30_000
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 HOSTILE = 'Grüße "you" \\ \u2028\n\t\x7f😀 100% :MI {unaccent} %s </script>'
 

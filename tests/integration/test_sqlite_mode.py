@@ -17,11 +17,12 @@ import httpx
 import pytest
 
 from tests.conftest import MakeClient, StartServer
+from tests.support import warm
 from tests.support.answers import answer_json, answer_stream, cut
 from tests.support.background import Gate, eventually
 from tests.support.client import ChatClient
 from tests.support.n8n import ScriptedN8n
-from tests.support.server import ROOT, ChatServer
+from tests.support.server import ChatServer
 
 OPS = "ops-may-look-at-all-the-figures-0001"
 AS_OPS = {"Authorization": f"Bearer {OPS}"}
@@ -91,15 +92,12 @@ async def figures(server: ChatServer, bounds: tuple[str, str] | None = None) -> 
     return document
 
 
-def run(*argv: str, database: Path | None = None) -> "subprocess.CompletedProcess[bytes]":
+def run(*argv: str, database: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run a command of the main to its end."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "main_sqlite.py"), *argv, "--env-file", "/dev/null"],
-        env={"PYTHONDONTWRITEBYTECODE": "1"} | ({} if database is None else {"SQLITE_DB_PATH": str(database)}),
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
+    settings = {} if database is None else {"SQLITE_DB_PATH": str(database)}
+    done = warm.run("main_sqlite.py", [*argv, "--env-file", "/dev/null"], environment=settings)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def stats(database: Path, bounds: tuple[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The operators' page in a browser: somebody who uses it, a stand-in for the API behind it, and what axe-core says."""
+"""The operators' page in a browser: somebody who uses it and a stand-in for the API behind it."""
 
 import asyncio
 import math
@@ -9,10 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.async_api import Locator, Page, Route, expect
 
-from tests.support import sources
 from tests.support.widget import Visitor
 
-AXE = (sources.ROOT / "tests" / "javascript" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")
 TOKEN = "an-operator-knows-this-token-alone"
 NOW = "2026-03-18T13:24:00Z"
 NOTHING: dict[str, Any] = dict.fromkeys(
@@ -116,13 +114,6 @@ class Operator(Visitor):
     async def press(self, *keys: str) -> None:
         for key in keys:
             await self.page.keyboard.press(key)
-
-
-async def violations(page: Page) -> list[str]:
-    """Ask axe-core about the page."""
-    await page.evaluate(AXE)
-    found: dict[str, Any] = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
 
 
 async def stored(page: Page) -> list[str]:

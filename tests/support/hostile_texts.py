@@ -209,19 +209,20 @@ RAW = "NUL \0 <\0script> java\0script: \ud800 alone \udfff\ud800 [x](java\0scrip
 """What JSON's escapes can bring from n8n, and nobody else."""
 
 
-def large() -> Iterator[tuple[str, str]]:
-    """Give names and texts that cost a careless renderer its breath."""
-    yield "a megabyte on one line", "x" * 1_000_000
-    yield "a megabyte of emphasis", "**a** _b_ " * 100_000
-    yield "a megabyte of links", "[a](https://b.example/c) " * 40_000
-    yield "a quarter of a megabyte of tags", f"<script>{RUN}</script>\n" * 8_000
-    yield "100,000 lines", "a\n" * 100_000
-    yield "100,000 blank lines", "\n" * 100_000 + "end"
-    yield "30,000 paragraphs", "a\n\n" * 30_000
-    yield "30,000 items", "- a\n" * 30_000
-    yield "30,000 quoted lines", "> a\n" * 30_000
-    yield "10,000 rows", "|a|b|\n|-|-|\n" + "|c|d|\n" * 10_000
-    yield "quotes 20,000 deep", ">" * 20_000 + "a"
+def large(thousands: int = 100) -> Iterator[tuple[str, str]]:
+    """Give names and texts that cost a careless renderer its breath: a megabyte of them at 100 `thousands`."""
+    count = thousands * 1000
+    yield "one line", "x" * 10 * count
+    yield "emphasis", "**a** _b_ " * count
+    yield "links", "[a](https://b.example/c) " * (count * 2 // 5)
+    yield "tags", f"<script>{RUN}</script>\n" * (count * 2 // 25)
+    yield "lines", "a\n" * count
+    yield "blank lines", "\n" * count + "end"
+    yield "paragraphs", "a\n\n" * (count * 3 // 10)
+    yield "items", "- a\n" * (count * 3 // 10)
+    yield "quoted lines", "> a\n" * (count * 3 // 10)
+    yield "rows", "|a|b|\n|-|-|\n" + "|c|d|\n" * (count // 10)
+    yield "quotes as deep", ">" * (count // 5) + "a"
     yield "quotes ever deeper, line by line", "\n".join(">" * depth for depth in range(1, 300)) + "a"
     yield "lists 5,000 deep", "- " * 5_000 + "a"
     yield "lists indented 400 deep", "\n".join(" " * 2 * depth + "- a" for depth in range(400))
