@@ -49,6 +49,12 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,required=false \
     python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --no-cache-dir --only-binary :all: \
         --requirement /build/requirements-stateless.txt
+# --build-arg TRACES=yes adds the package that traces need (docs/tracing.md).
+ARG TRACES=""
+COPY requirements-tracing.txt /build/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf,required=false \
+    test -z "$TRACES" || pip --python /opt/venv/bin/python install --no-cache-dir --only-binary :all: \
+        --requirement /build/requirements-tracing.txt
 COPY chatcore/ /app/chatcore/
 # Bytecode that does not look at its source's time is good wherever the image goes; the umask of whoever builds is not.
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app/chatcore \

@@ -13,7 +13,8 @@ if TYPE_CHECKING:  # slow to import, and a fault or --help should not wait for i
 
 MISSING = (
     "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the package that traces need is not installed.\n"
-    "  what to do: .venv/bin/pip install -r requirements-tracing.txt, or leave the variable empty."
+    "  what to do: .venv/bin/pip install -r requirements-tracing.txt (an image: build it with "
+    "--build-arg TRACES=yes), or leave the variable empty."
 )
 
 

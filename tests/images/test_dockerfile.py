@@ -55,14 +55,18 @@ def test_a_target_holds_what_its_main_needs_and_no_more() -> None:
     for target in _main_targets():
         build = _stages()[f"{target}-build"]
         copied = re.findall(r"(?m)^COPY (?:--chmod=644 )?(\S+) ", build)
-        assert sorted(copied) == sorted({*_requirements(_file_of(target)), f"main_{target}.py", "chatcore/"})
+        optional = "requirements-tracing.txt"
+        assert sorted(copied) == sorted({*_requirements(_file_of(target)), optional, f"main_{target}.py", "chatcore/"})
         assert not re.findall(r"(?m)^(?:COPY (?!--from)|ADD )", _stages()[target])
         assert set(re.findall(r"(?m)^COPY --from=(\S+) ", _stages()[target])) == {f"{target}-build"}
 
 
 def test_the_packages_of_a_target_are_those_of_its_requirements() -> None:
     for target in _main_targets():
-        installed = re.findall(r"--requirement /build/(\S+)", _stages()[f"{target}-build"])
+        build = _stages()[f"{target}-build"]
+        assert 'ARG TRACES=""\n' in build
+        wanted = re.sub(r'(?m)^RUN .*test -z "\$TRACES" \|\| .*$', "", build)
+        installed = re.findall(r"--requirement /build/(\S+)", wanted)
         assert set(installed) == _requirements(_file_of(target))
         assert installed[-1] == _file_of(target)
 

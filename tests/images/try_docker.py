@@ -292,6 +292,22 @@ def check_hardened_alone(engine: Engine) -> None:
     check(told["Config"]["StopTimeout"] == 40, "it is killed too early")
 
 
+def check_traces(place: Operator, webhook: str) -> None:
+    """The page's command builds an image that sends traces; the others say what they lack."""
+    collector = webhook.rpartition("/webhook")[0]
+    told = {
+        "N8N_WEBHOOK_URL": webhook,
+        "ALLOWED_ORIGINS": "https://a.example",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+    }
+    run = " ".join(["docker run --rm", *(f"--env {name}={value}" for name, value in told.items())])
+    said = place.run(f"{run} chatcore:stateless check", status=2)
+    check("--build-arg TRACES=yes" in said, f"without the package it says {said}")
+    place.build(documented.commands("docs/tracing.md", "Set it up", 2))
+    said = place.run(f"{run} chatcore:stateless check")
+    check(f"traces: {collector}/v1/traces takes them." in said, f"with the package it says {said}")
+
+
 def _answers(address: str) -> bool:
     try:
         ask(address)
@@ -335,6 +351,7 @@ def main(folder: Path) -> None:
                 check_postgres(place, engine)
             check_stop(place, scripted)
         check_alone(place, engine, webhook.replace("host.docker.internal", GATEWAY))
+        check_traces(place, webhook.replace("host.docker.internal", GATEWAY))
 
 
 if __name__ == "__main__":
