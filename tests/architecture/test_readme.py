@@ -16,6 +16,7 @@ from chatcore.metrics import Metrics
 from chatcore.metrics_of_workers import ABOUT_WORKERS
 from chatcore.settings.names import ELSEWHERE
 from tests.support import documented, sources
+from tests.support.client import NO_TLS
 from tests.support.ports import free_port
 
 README = sources.ROOT / "README.md"
@@ -128,7 +129,7 @@ def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: Pat
     began = time.monotonic()
     while True:
         try:
-            httpx.get(f"{address}/health/live", trust_env=False).raise_for_status()
+            httpx.get(f"{address}/health/live", trust_env=False, verify=NO_TLS).raise_for_status()
         except httpx.TransportError:
             printed = log.read_text("utf-8", "replace")
             assert process.poll() is None, printed
@@ -139,11 +140,11 @@ def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: Pat
 
 
 def test_the_first_command_of_the_readme_serves_a_clean_copy(readme_server: str) -> None:
-    health: dict[str, Any] = httpx.get(f"{readme_server}/health", trust_env=False).json()
-    page = httpx.get(readme_server, trust_env=False)
+    health: dict[str, Any] = httpx.get(f"{readme_server}/health", trust_env=False, verify=NO_TLS).json()
+    page = httpx.get(readme_server, trust_env=False, verify=NO_TLS)
     assert (health["status"], health["mode"], health["version"]) == ("ok", "stateless", __version__)
     assert page.headers["content-type"].startswith("text/html")
-    with httpx.Client(base_url=readme_server, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=readme_server, trust_env=False, verify=NO_TLS, timeout=30) as client:
         token = client.post("/api/v1/session").json()["token"]
         said = {"message": "/echo as in the README"}
         reply = client.post("/api/v1/chat", json=said, headers={"Authorization": f"Bearer {token}"}).json()

@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Locator, expect
 from tests.conftest import StartServer
 from tests.support.admin_page import NOW, TOKEN, Api, Operator, problem, report, stored
 from tests.support.axe import violations
+from tests.support.client import NO_TLS
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 from tests.support.widget import visit
@@ -63,7 +64,7 @@ async def opened(browser: Browser, figures_server: ChatServer) -> Open:
 
 
 async def test_the_page_is_there_for_operators_of_a_server_that_keeps_figures(figures_server: ChatServer) -> None:
-    async with httpx.AsyncClient(base_url=figures_server.url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=figures_server.url, trust_env=False, verify=NO_TLS) as client:
         page, demo = await client.get("/admin"), await client.get("/")
         assert page.status_code == 200
         told = ("content-type", "content-security-policy", "cache-control", "vary", "x-content-type-options")
@@ -96,7 +97,7 @@ async def test_elsewhere_there_is_no_page(tmp_path: Path, main: str, token: str 
     if main == "main_sqlite.py":
         environment["SQLITE_DB_PATH"] = str(tmp_path / "chatcore.db")
     with ChatServer(environment, main=main) as server:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=NO_TLS) as client:
             answer = await client.get(f"{server.url}/admin")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

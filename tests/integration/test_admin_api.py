@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # i
 from chatcore import openapi
 from tests.conftest import MakeClient, StartServer
 from tests.support.answers import answer_json, cut
-from tests.support.client import ChatClient
+from tests.support.client import NO_TLS, ChatClient
 from tests.support.n8n import ScriptedN8n
 from tests.support.rawhttp import request
 from tests.support.refused import ask, problem
@@ -114,7 +114,7 @@ def test_guessing_ends_after_five_a_minute_for_the_right_token_too(
     assert "secret-guess" not in server.log
     assert "203.0.113.7" not in server.log
     assert OPS not in server.log
-    metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{server.url}/metrics", trust_env=False, verify=NO_TLS).text
     assert "\nchatcore_admin_refused_total 5.0\n" in metrics
 
 

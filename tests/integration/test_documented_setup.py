@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support import jwts
+from tests.support.client import NO_TLS
 from tests.support.documented import Place, commands, fenced
 from tests.support.n8n import ScriptedN8n, published
 from tests.support.ports import free_port
@@ -32,7 +33,7 @@ def _place(tmp_path: Path) -> Place:
 def visitor(place: Place) -> Iterator[httpx.Client]:
     """Give a visitor of what is served in `place`."""
     address = f"http://127.0.0.1:{place.environment['API_PORT']}"
-    with httpx.Client(base_url=address, trust_env=False, timeout=30.0) as client:
+    with httpx.Client(base_url=address, trust_env=False, verify=NO_TLS, timeout=30.0) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.support.client import NO_TLS
 from tests.support.n8n import ScriptedN8n
 from tests.support.rawhttp import RawClient, request
 from tests.support.refused import AGENT, JSON, SOME_ID, ask, left_as_it_was, new_bearer, problem
@@ -318,6 +319,6 @@ def test_trace_repeats_nothing(server: ChatServer) -> None:
 
 def test_each_header_of_every_answer_comes_once(server: ChatServer) -> None:
     for path in ("/", "/health", "/api/v1/session", "/nothing", "/widget/demo.js", "/metrics"):
-        answer = httpx.get(f"{server.url}{path}", headers={"Origin": server.url}, trust_env=False)
+        answer = httpx.get(f"{server.url}{path}", headers={"Origin": server.url}, trust_env=False, verify=NO_TLS)
         names = [name.lower() for name, _ in answer.headers.raw if name.lower() != b"vary"]
         assert sorted(names) == sorted(set(names)), path

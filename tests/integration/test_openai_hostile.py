@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from tests.conftest import StartServer
+from tests.support.client import NO_TLS
 from tests.support.n8n import ScriptedN8n
 from tests.support.openai_sdk import KEY, KEYS, program
 from tests.support.rawhttp import RawClient, request
@@ -30,7 +31,7 @@ def _server(start_server: StartServer, n8n: ScriptedN8n) -> ChatServer:
 def ask(server: ChatServer, path: str, secret: str = "", method: str = "GET") -> httpx.Response:
     """Send one request with a Bearer secret, or without one."""
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
-    return httpx.request(method, f"{server.url}{path}", headers=headers, trust_env=False)
+    return httpx.request(method, f"{server.url}{path}", headers=headers, trust_env=False, verify=NO_TLS)
 
 
 def refused(answer: httpx.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def refused(answer: httpx.Response, status: int, code: str, param: str | None = 
 
 
 def test_every_refusal_has_openai_s_shape(server: ChatServer, n8n: ScriptedN8n) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, verify=NO_TLS) as client:
 
         def post(body: bytes, **headers: str) -> httpx.Response:
             return client.post(PATH, content=body, headers={**JSON, **headers})
@@ -98,7 +99,7 @@ def test_a_conversation_of_megabytes_is_read_though_bodies_are_small(server: Cha
     turns = [{"role": "user", "content": "x" * 1000}, {"role": "assistant", "content": "y" * 1000}] * 1900
     body = json.dumps({"model": "default", "messages": [{"role": "system", "content": "rule"}, *turns, *HI]})
     assert 3.5 * MEBIBYTE < len(body) < 4 * MEBIBYTE
-    answer = httpx.post(f"{server.url}{PATH}", content=body, headers=JSON, trust_env=False)
+    answer = httpx.post(f"{server.url}{PATH}", content=body, headers=JSON, trust_env=False, verify=NO_TLS)
     assert answer.status_code == 200
     history = n8n.requests[0].json["history"]
     assert history[0] == {"role": "system", "content": "rule"}

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.conftest import StartServer
+from tests.support.client import NO_TLS
 from tests.support.rawhttp import RawClient
 from tests.support.server import ChatServer
 
@@ -16,7 +17,7 @@ PAGES = ["/", "/openapi.json", "/widget/demo.js"]
 
 def get(server: ChatServer, path: str, method: str = "GET", **headers: str) -> httpx.Response:
     lines = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.request(method, f"{server.url}{path}", headers=lines, trust_env=False)
+    return httpx.request(method, f"{server.url}{path}", headers=lines, trust_env=False, verify=NO_TLS)
 
 
 def test_the_page_comes_with_its_policy_and_the_headers_of_every_answer(server: ChatServer) -> None:
@@ -45,7 +46,7 @@ def test_head_is_get_without_the_body(server: ChatServer, path: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_an_answer_304_leaves_the_connection_usable(server: ChatServer, path: str) -> None:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, verify=NO_TLS) as client:
         etag = client.get(path).headers["etag"]
         again = client.get(path, headers={"If-None-Match": etag})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)

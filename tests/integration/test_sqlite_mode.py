@@ -20,7 +20,7 @@ from tests.conftest import MakeClient, StartServer
 from tests.support import warm
 from tests.support.answers import answer_json, answer_stream, cut
 from tests.support.background import Gate, eventually
-from tests.support.client import ChatClient
+from tests.support.client import NO_TLS, ChatClient
 from tests.support.n8n import ScriptedN8n
 from tests.support.server import ChatServer
 
@@ -112,7 +112,7 @@ async def look(client: ChatClient) -> httpx.Response:
 
 def metric(server: ChatServer, sample: str) -> float:
     """Give one sample; 0 where it is not there."""
-    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    text = httpx.get(f"{server.url}/metrics", trust_env=False, verify=NO_TLS).text
     found = [line for line in text.splitlines() if line.startswith(f"{sample} ")]
     return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support import sources, systemd
+from tests.support.client import NO_TLS
 from tests.support.databases import Database, RedisDatabase
 from tests.support.documented import Place, commands
 from tests.support.n8n import ScriptedN8n, published
@@ -75,7 +76,7 @@ class Machine:
         began = time.monotonic()
         while True:
             try:
-                answer = httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False, timeout=30.0)
+                answer = httpx.get(f"http://127.0.0.1:{self.port}/health", trust_env=False, verify=NO_TLS, timeout=30.0)
             except httpx.TransportError:
                 assert time.monotonic() - began < 60, self.log()
                 assert systemd.runs(self.pid(), self.root), self.log()

@@ -8,7 +8,7 @@ import httpx
 
 from tests.conftest import StartServer
 from tests.support.answers import answer_empty
-from tests.support.client import ChatClient
+from tests.support.client import NO_TLS, ChatClient
 from tests.support.databases import Database, RedisDatabase
 from tests.support.documented import Place, commands
 from tests.support.n8n import ScriptedN8n
@@ -30,14 +30,14 @@ def test_a_token_for_prometheus(tmp_path: Path, n8n: ScriptedN8n, start_server: 
     assert _settings(tmp_path)["METRICS_TOKEN"] == token.read_text("utf-8").strip()
     assert "SUCCESS" in place.run(commands("docs/monitoring.md", "Prometheus"))
     server = start_server(n8n, _settings(tmp_path))
-    assert httpx.get(f"{server.url}/metrics", trust_env=False).status_code == 401
+    assert httpx.get(f"{server.url}/metrics", trust_env=False, verify=NO_TLS).status_code == 401
     shown = place.run(commands("docs/monitoring.md", "The token", 1), {HERE: server.url})
     assert 'chatcore_health{check="n8n"} 0.0' in shown
 
 
 def test_a_request_is_found_in_the_journal(tmp_path: Path, n8n: ScriptedN8n, start_server: StartServer) -> None:
     server = start_server(n8n)
-    asked = httpx.get(f"{server.url}/health", trust_env=False, headers={"X-Request-ID": "4c1d2f7a"})
+    asked = httpx.get(f"{server.url}/health", trust_env=False, verify=NO_TLS, headers={"X-Request-ID": "4c1d2f7a"})
     assert asked.headers["x-request-id"] == "4c1d2f7a"
     shim = tmp_path / "bin"
     shim.mkdir()

@@ -11,6 +11,7 @@ import pytest
 from tests.support import answers
 from tests.support.answers import Answer
 from tests.support.background import Gate, eventually
+from tests.support.client import NO_TLS
 from tests.support.faultproxy import FaultProxy
 from tests.support.n8n import ScriptedN8n
 
@@ -19,7 +20,7 @@ MESSAGE = {"action": "sendMessage", "sessionId": "s", "chatInput": "hello"}
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_TLS, timeout=5.0) as client:
         yield client
 
 
