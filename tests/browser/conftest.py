@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright
+from playwright.async_api import Browser, BrowserContext, Playwright, async_playwright, expect
 
 from tests.conftest import StartServer
 from tests.support.n8n import ScriptedN8n
@@ -24,6 +24,10 @@ FLAGS = (
 
 
 HERE = Path(__file__).parent
+PATIENCE_MS = 15_000
+"""How long a page may take to show what it will, on a machine that is busy; what must be quick is measured."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,7 @@ async def test_two_lines_and_the_policy_suffice_and_a_script_has_its_say(
     await visitor.page.evaluate(f"(async () => {{ {defined};\n{script}\n}})()")
     await expect(visitor.widget.get_by_role("dialog", name="Ask us")).to_be_visible()
     await visitor.reads("Echo: Where is my order?")
+    await visitor.rests()
     await visitor.page.evaluate("document.querySelector('chat-widget').send('And now?')")
     await visitor.shows(["Where is my order?", "And now?"], ["Echo: Where is my order?", "Echo: And now?"])
     assert [request.json.get("metadata") for request in n8n.requests][-1] == {"plan": "pro"}

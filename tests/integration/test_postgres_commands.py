@@ -557,6 +557,15 @@ def test_check_tells_each_thing_that_is_wrong(operator: Operator, tmp_path: Path
     assert any("Start the newer chatcore" in text for _, text in findings(done)["DATABASE_URL"])
 
 
+def test_check_tells_of_prepared_statements_that_a_pooler_mixes_up(operator: Operator) -> None:
+    with PgBouncer(operator.database) as pooler:
+        pooler.start()
+        done = operator.run("check", "--demo", DATABASE_URL=pooler.url, DATABASE_PREPARE="true")
+    assert done.returncode == 1
+    assert any("DATABASE_PREPARE" in text for state, text in findings(done)["DATABASE_URL"] if state == "FAULT")
+    assert operator.run("check", "--demo", DATABASE_PREPARE="true").returncode == 0
+
+
 def test_a_command_without_its_database_says_so(operator: Operator) -> None:
     nowhere = "postgresql://chatcore_app:secretly@127.0.0.1:9/chat"
     given = {"DATABASE_URL": nowhere, "DATABASE_ADMIN_URL": nowhere}

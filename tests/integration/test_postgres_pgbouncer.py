@@ -4,6 +4,8 @@ import asyncio
 import random
 from pathlib import Path
 
+import pytest
+
 from tests.support.client import ChatClient
 from tests.support.crowd import Crowd, at_all_paces, check_kept
 from tests.support.databases import Database, PgBouncer, RedisDatabase
@@ -50,27 +52,48 @@ async def test_all_of_it_works_through_a_pool_of_two_connections(
                 assert await asyncio.to_thread(one.stop) == 0
 
 
-async def test_prepared_statements_behind_it_are_a_trouble_that_is_told_and_loses_nothing(
+PREPARE = {"DATABASE_PREPARE": "true"}
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_READ_URL"])
+async def test_prepared_statements_behind_it_are_refused_before_one_is_taken_for_another(
+    n8n: ScriptedN8n, database: Database, redis_server: RedisDatabase, tmp_path: Path, name: str
+) -> None:
+    with PgBouncer(database) as bouncer, Mode(n8n, database, redis_server.url, tmp_path) as mode:
+        bouncer.start()
+        assert await asyncio.to_thread(mode.start(0, PREPARE).stop) == 0, "without a pooler they may be prepared"
+        server = mode.start(0, {name: bouncer.url, **PREPARE}, wait=False)
+        assert await asyncio.to_thread(server.wait) == 2
+        assert "DATABASE_PREPARE is true, but a pooler" in server.log
+        assert "Set DATABASE_PREPARE to false" in server.log
+
+
+async def test_prepared_statements_behind_one_that_comes_later_are_a_trouble_that_is_told_and_loses_nothing(
     n8n: ScriptedN8n, database: Database, redis_server: RedisDatabase, tmp_path: Path
 ) -> None:
-    with PgBouncer(database, pool_size=2) as bouncer:
+    with (
+        PgBouncer(database, pool_size=2) as bouncer,
+        Mode(n8n, database, redis_server.url, tmp_path, DATABASE_URL=bouncer.url) as mode,
+    ):
         bouncer.start()
-        with Mode(n8n, database, redis_server.url, tmp_path, DATABASE_URL=bouncer.url) as mode:
-            server = await asyncio.to_thread(mode.start, 0, {"DATABASE_PREPARE": "true"})
-            crowd = Crowd(random.Random())  # noqa: S311 - which message is sent when
-            await crowd.meet(server.url)
-            crowd.begin()
-            async with ChatClient(server.url) as client, asyncio.timeout(30):
-                await client.session()
-                as_visitor = {"Authorization": f"Bearer {client.token}"}
-                # Each of our connections prepares under the same name, and more of them than the pooler has of its own.
-                while "DATABASE_PREPARE" not in server.log:
-                    read = (client.http.get("/api/v1/history", headers=as_visitor) for _ in range(4))
-                    assert {answer.status_code for answer in await asyncio.gather(*read)} <= {200, 503}
-            await crowd.end()
-            await crowd.leave()
-            assert len(crowd.acknowledged) == len(crowd.messages)
-            assert await asyncio.to_thread(server.stop) == 0
-            server = await asyncio.to_thread(mode.start)  # set right
-            await until(lambda: is_well(server))
-            check_kept(database, crowd, n8n)
+        assert await asyncio.to_thread(mode.start().stop) == 0, "the journal knows the database now"
+        bouncer.stop()
+        server = await asyncio.to_thread(mode.start, 0, PREPARE)
+        bouncer.start()
+        await until(lambda: is_well(server, "postgres"))
+        crowd = Crowd(random.Random())  # noqa: S311 - which message is sent when
+        await crowd.meet(server.url)
+        crowd.begin()
+        async with ChatClient(server.url) as client, asyncio.timeout(30):
+            await client.session()
+            as_visitor = {"Authorization": f"Bearer {client.token}"}
+            # Each of our connections prepares under the same name, and more of them than the pooler has of its own.
+            while "DATABASE_PREPARE" not in server.log:
+                await asyncio.gather(*(client.http.get("/api/v1/history", headers=as_visitor) for _ in range(4)))
+        await crowd.end()
+        await crowd.leave()
+        assert len(crowd.acknowledged) == len(crowd.messages)
+        assert await asyncio.to_thread(server.stop) == 0
+        server = await asyncio.to_thread(mode.start)  # set right
+        await until(lambda: is_well(server))
+        check_kept(database, crowd, n8n)

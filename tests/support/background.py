@@ -62,8 +62,11 @@ class Gate:
         await event.wait()
 
 
-async def eventually(condition: Callable[[], object], within: float = 5.0) -> None:
-    """Wait until `condition` holds; for what other threads and processes do. Raises `TimeoutError`."""
+async def eventually(condition: Callable[[], object], within: float = 15.0) -> None:
+    """Wait until `condition` holds; for what other threads and processes do. Raises `TimeoutError`.
+
+    The default leaves room for a machine that is busy; give `within` where being in time is what is tested.
+    """
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.005)

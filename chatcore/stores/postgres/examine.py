@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from chatcore.ports import Clock, StoreFaultError
 from chatcore.settings import PostgresSettings
-from chatcore.stores.postgres import schema
+from chatcore.stores.postgres import prepared, schema
 from chatcore.stores.postgres.database import connect, fault
 from chatcore.stores.postgres.examine_redis import Found, compare_clocks, is_here, look_at_redis
 
@@ -45,6 +45,8 @@ def _databases(settings: PostgresSettings, clock: Clock) -> Iterator[Found]:
         try:
             with connect(url) as connection:
                 yield from _database(variable, url, connection, clock)
+            if settings.prepare and url != settings.admin_url and prepared.mixes(url):
+                yield ("FAULT", variable, f"{prepared.FAULT}. {prepared.ADVICE}")
         except StoreFaultError as error:
             yield ("FAULT", variable, f"{error.problem}. {error.advice}")
         except psycopg.Error as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chatcore import keyed
 from chatcore.ports import Archive, AuditTrail, Clock, Peers, StoreFaultError, Trouble
 from chatcore.settings import PostgresSettings, Settings
-from chatcore.stores.postgres import chain, schema
+from chatcore.stores.postgres import chain, prepared, schema
 from chatcore.stores.postgres.analytics import PostgresAnalytics
 from chatcore.stores.postgres.archive import PostgresArchive
 from chatcore.stores.postgres.audit import PostgresAudit
@@ -149,6 +149,7 @@ def open_stores(settings: Settings, clock: Clock, observe: "Observe") -> Stores:
         away = False
         try:
             state = schema.prepare(told, clock)
+            prepared.refuse_mixed(told)
             journal.remember(state)
         except schema.DatabaseAwayError as error:
             known = journal.known()
