@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from tests.images.image import ask, check, health_of, new_token, say, until
 from tests.support import documented, sources
-from tests.support.answers import answer_stream
+from tests.support.answers import answer_json, answer_stream
 from tests.support.background import Gate
 from tests.support.n8n import ScriptedN8n, published
 
@@ -292,9 +292,10 @@ def check_hardened_alone(engine: Engine) -> None:
     check(told["Config"]["StopTimeout"] == 40, "it is killed too early")
 
 
-def check_traces(place: Operator, webhook: str) -> None:
+def check_traces(place: Operator, scripted: ScriptedN8n, webhook: str) -> None:
     """The page's command builds an image that sends traces; the others say what they lack."""
     collector = webhook.rpartition("/webhook")[0]
+    scripted.answer(lambda request: answer_json({}) if request.target == "/v1/traces" else published(request))
     told = {
         "N8N_WEBHOOK_URL": webhook,
         "ALLOWED_ORIGINS": "https://a.example",
@@ -351,7 +352,7 @@ def main(folder: Path) -> None:
                 check_postgres(place, engine)
             check_stop(place, scripted)
         check_alone(place, engine, webhook.replace("host.docker.internal", GATEWAY))
-        check_traces(place, webhook.replace("host.docker.internal", GATEWAY))
+        check_traces(place, scripted, webhook.replace("host.docker.internal", GATEWAY))
 
 
 if __name__ == "__main__":
