@@ -238,7 +238,9 @@ def _enter(sandbox: dict[str, object]) -> None:
 def runs(pid: int, root: Path) -> bool:
     """Tell whether a process of the machine below `root` is there under this number, and has not ended."""
     try:
-        return os.fsencode(root) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        # There is none of a process that has ended, nor while one program takes the place of another.
+        return os.fsencode(root) in command if command else "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
 
