@@ -209,7 +209,7 @@ RAW = "NUL \0 <\0script> java\0script: \ud800 alone \udfff\ud800 [x](java\0scrip
 """What JSON's escapes can bring from n8n, and nobody else."""
 
 
-def large(thousands: int = 100) -> Iterator[tuple[str, str]]:
+def large(thousands: int) -> Iterator[tuple[str, str]]:
     """Give names and texts that cost a careless renderer its breath: a megabyte of them at 100 `thousands`."""
     count = thousands * 1000
     yield "one line", "x" * 10 * count
@@ -232,7 +232,7 @@ _REPEATED = "[ ( ![ * `a ` < <http:// http:// https://a( \\ | |- ]( ] &# ~ -- [a
 _SPACED = ("***a ", "# ", "1. ", "> - ", "- [ ] ", "\ta", "```\n")
 
 
-def repeated(count: int = 4_000) -> Iterator[tuple[str, str]]:
+def repeated(count: int) -> Iterator[tuple[str, str]]:
     """Give names and texts that begin something again and again and never end it, on one line where they can."""
     for piece in (*_REPEATED.split(), *_SPACED):
         yield f"{count} x {piece!r}", piece * count

@@ -45,7 +45,7 @@ def _databases(settings: PostgresSettings, clock: Clock) -> Iterator[Found]:
         try:
             with connect(url) as connection:
                 yield from _database(variable, url, connection, clock)
-            if settings.prepare and url != settings.admin_url and prepared.mixes(url):
+            if settings.prepare and variable != "DATABASE_ADMIN_URL" and prepared.mixes(url):
                 yield ("FAULT", variable, f"{prepared.FAULT}. {prepared.ADVICE}")
         except StoreFaultError as error:
             yield ("FAULT", variable, f"{error.problem}. {error.advice}")
